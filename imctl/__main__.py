@@ -1,0 +1,5 @@
+"""`python -m imctl` is `imctl`."""
+
+from imctl.cli.app import main
+
+main()

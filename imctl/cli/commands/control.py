@@ -1,0 +1,63 @@
+"""`imctl kill | pause | resume | restart NODE`: faults by hand, and a fresh start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imctl.cli.context import Context, examples, run
+from imctl.cli.values import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from imctl.cluster.client import ClusterInfo, ControlClient
+
+__all__ = ["register"]
+
+_Node = Annotated[str, typer.Argument(metavar="NODE", help="A name of `imctl ps`")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the four commands."""
+
+    @app.command("kill", epilog=examples("imctl kill comet-1"))
+    def kill(ctx: typer.Context, node: _Node) -> None:
+        """Kill a node at once (SIGKILL), as a crash would; it is started again"""
+        _show(ctx, lambda control: control.kill(node))
+
+    @app.command("pause", epilog=examples("imctl pause comet-1"))
+    def pause(ctx: typer.Context, node: _Node) -> None:
+        """Freeze a node (SIGSTOP): connections stay open and nothing answers"""
+        _show(ctx, lambda control: control.pause(node))
+
+    @app.command("resume", epilog=examples("imctl resume comet-1"))
+    def resume(ctx: typer.Context, node: _Node) -> None:
+        """Let a paused node go on"""
+        _show(ctx, lambda control: control.resume(node))
+
+    @app.command("restart", epilog=examples("imctl restart comet-1", "imctl restart core --grace 10s"))
+    def restart(
+        ctx: typer.Context,
+        node: _Node,
+        grace: Annotated[
+            float, typer.Option(parser=parse_duration, metavar="TIME", help="How long it may drain")
+        ] = 5.0,
+    ) -> None:
+        """Drain a node, start it again on the same ports, return once it is ready"""
+        _show(ctx, lambda control: control.restart(node, grace_s=grace))
+
+
+def _show(ctx: typer.Context, request: Callable[[ControlClient], Awaitable[dict[str, Any]]]) -> None:
+    imctl = Context.of(ctx)
+    from imctl.cluster.client import find_cluster
+
+    imctl.printer.result(run(_ask(find_cluster(imctl.cluster), request)))
+
+
+async def _ask(info: ClusterInfo, request: Callable[[ControlClient], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    from imctl.cluster.client import ControlClient
+
+    async with ControlClient(info) as control:
+        return await request(control)

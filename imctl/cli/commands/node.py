@@ -1,0 +1,199 @@
+"""`imctl node`: one node in this process, with the flags of the Go binary, for any machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imctl.cli.context import Context, examples, run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imctl.cli.printer import Printer
+    from imctl.cluster.spec import ProcessSpec
+
+__all__ = ["register"]
+
+
+class Kind(StrEnum):
+    """What to run; core is registry, logic and job over a bus in memory."""
+
+    COMET = "comet"
+    LOGIC = "logic"
+    JOB = "job"
+    REGISTRY = "registry"
+    CORE = "core"
+
+
+_PARTS = {Kind.CORE: ("registry", "logic", "job")}
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A node that is ready."""
+
+    name: str
+    kind: str
+    pid: int
+    ready_ms: int
+    addresses: Mapping[str, str | None]
+
+    def render(self, console: Console) -> None:
+        """Show its addresses."""
+        console.print(f"[bold green]{self.kind} {self.name} is ready[/] in {self.ready_ms} ms, pid {self.pid}")
+        for name, address in self.addresses.items():
+            if address:
+                console.print(f"  {name:<14} {address}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(
+        "node",
+        epilog=examples(
+            "imctl node registry",
+            "imctl node comet --registry http://10.0.0.1:7171 --addrs 203.0.113.7",
+            "imctl node logic --conf logic-example.toml --bus memory://",
+        ),
+    )
+    def node(
+        ctx: typer.Context,
+        kind: Annotated[Kind, typer.Argument(help="comet, logic, job, registry, or core: the last three in one")],
+        conf: Annotated[Path | None, typer.Option(metavar="FILE", help="imctl.toml, or goim's *.toml")] = None,
+        region: Annotated[str | None, typer.Option(envvar="REGION", help="Region in the registry")] = None,
+        zone: Annotated[str | None, typer.Option(envvar="ZONE", help="Zone in the registry")] = None,
+        deploy_env: Annotated[
+            str | None,
+            typer.Option("--deploy-env", "--deploy.env", envvar="DEPLOY_ENV", help="Environment in the registry"),
+        ] = None,
+        host: Annotated[str | None, typer.Option(help="Hostname in the registry, unique; the server id")] = None,
+        addrs: Annotated[
+            str | None, typer.Option(envvar="ADDRS", metavar="A,B", help="Addresses that clients dial (comet)")
+        ] = None,
+        weight: Annotated[int | None, typer.Option(envvar="WEIGHT", help="Share of the balancer")] = None,
+        offline: Annotated[
+            bool, typer.Option("--offline", envvar="OFFLINE", help="Not given to clients (comet)")
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", envvar="DEBUG", help="Log more")] = False,
+        bind: Annotated[str | None, typer.Option(metavar="IP", help="Address to listen on (127.0.0.1)")] = None,
+        registry: Annotated[str | None, typer.Option(metavar="URL", help="Registry to join")] = None,
+        bus: Annotated[str | None, typer.Option(metavar="URL", help="Message bus (logic, job)")] = None,
+        store: Annotated[str | None, typer.Option(metavar="URL", help="Sessions (logic)")] = None,
+        settings: Annotated[
+            list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as tcp_port=0")
+        ] = None,
+    ) -> None:
+        """Run one node in this process until Ctrl-C or SIGTERM, with the flags of goim's binary"""
+        imctl = Context.of(ctx)
+        flags: dict[str, Any] = {
+            "region": region,
+            "zone": zone,
+            "env": deploy_env,
+            "hostname": host,
+            "weight": weight,
+            "offline": offline or None,
+            "public_addrs": addrs.split(",") if addrs else None,
+            "host": bind,
+        }
+        outside = {"registry": registry, "bus": bus, "store": store}
+        spec = _spec(kind, {k: v for k, v in flags.items() if v is not None}, outside, conf, settings or [])
+        _log_to_stderr(debug=debug)
+        run(_run(spec, imctl.printer))
+
+
+def _spec(
+    kind: Kind, flags: Mapping[str, Any], outside: Mapping[str, str | None], conf: Path | None, extra: list[str]
+) -> ProcessSpec:
+    """Return the process; as in goim a file's values win over flags, and flags over the environment.
+
+    Our own --registry, --bus, --store and --set win over the file: goim has no such flags.
+    """
+    import dataclasses
+
+    from imctl.cluster.spec import OptionsError, ProcessSpec, config_class, shareable
+
+    parts = _PARTS.get(kind, (kind.value,))
+    file: Mapping[str, Mapping[str, Any]] = {}
+    urls: dict[str, Any] = {}
+    if conf is not None:
+        from imctl.cluster.settings import load_settings
+
+        found = load_settings(conf)
+        file, urls = found.nodes, {name: found.cluster[name] for name in outside if name in found.cluster}
+    urls |= {name: url for name, url in outside.items() if url is not None}
+    chosen = dict(_assignment(word) for word in extra)
+    settings = {}
+    for part in parts:
+        known = {field.name for field in dataclasses.fields(config_class(part))}
+        # A flag that a kind of node has no use for is accepted, as by goim's binaries.
+        settings[part] = {name: value for name, value in flags.items() if name in known} | dict(file.get(part, {}))
+        settings[part] |= {name: value for name, value in chosen.items() if len(parts) == 1 or name in known}
+    if kind in (Kind.LOGIC, Kind.JOB) and not shareable(urls.get("bus", "memory://")):
+        raise OptionsError(
+            f"{kind} alone: its bus must be one that logic and job share, and memory:// lives in one process",
+            hint="this version has no bus that processes can share yet; `imctl node core` runs logic and job together",
+        )
+    name = settings[parts[-1]].get("hostname") or config_class(parts[-1])().hostname
+    return ProcessSpec(name=name if kind is not Kind.CORE else "core", kind=kind.value, parts=settings, **urls)
+
+
+def _assignment(word: str) -> tuple[str, Any]:
+    """Return name and value of `name=value`; the value is JSON where it can be, else text."""
+    import json
+
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"{word!r}; expected NAME=VALUE", param_hint="--set")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _log_to_stderr(*, debug: bool) -> None:
+    import logging
+
+    from imctl.cluster.logs import LOG_FORMAT, LOG_TIME
+
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=LOG_FORMAT, datefmt=LOG_TIME)
+
+
+async def _run(spec: ProcessSpec, printer: Printer) -> None:
+    import asyncio
+    import signal
+
+    from imctl.cluster.assemble import Assembly
+
+    began_ns = time.monotonic_ns()
+    assembly = Assembly(spec)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    this = asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        loop.add_signal_handler(number, this.cancel)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # as goim
+    try:
+        await assembly.start(None)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        loop.add_signal_handler(number, ended.set)
+    ready_ms = (time.monotonic_ns() - began_ns) // 1_000_000
+    printer.result(Started(spec.name, spec.kind, os.getpid(), ready_ms, assembly.addresses))
+    await ended.wait()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        loop.add_signal_handler(number, this.cancel)  # the second one aborts
+    try:
+        await assembly.stop()
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

@@ -1,0 +1,206 @@
+"""`imctl up`: a whole cluster on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imctl.cli.context import Context, examples, run
+from imctl.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imctl.cli.printer import Printer
+    from imctl.cluster.spec import ClusterOptions, ClusterSpec
+
+__all__ = ["Banner", "register"]
+
+
+class Compat(StrEnum):
+    """What to be like where there is a choice."""
+
+    GOIM = "goim"
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """A cluster that is ready, as `up` shows it.
+
+    Args:
+        summary: What `--json` prints. Any: JSON.
+        detached: Whether it goes on without the command.
+    """
+
+    summary: Mapping[str, Any]
+    detached: bool
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the contract's document."""
+        return self.summary
+
+    def render(self, console: Console) -> None:
+        """Show nodes, addresses, what lasts, and what to try."""
+        from rich.table import Table
+
+        summary = self.summary
+        name = summary["cluster"]
+        console.print(f"[bold green]cluster {name} is ready[/] in {summary['ready_ms']} ms\n")
+        table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+        for column in ("node", "pid", "addresses"):
+            table.add_column(column, no_wrap=True)
+        for node in summary["nodes"]:
+            lines = [f"{key:<13} {address}" for key, address in node["addresses"].items() if address]
+            table.add_row(f"[bold]{node['name']}[/]", str(node["pid"]), "\n".join(lines))
+        console.print(table)
+        lasts = "survives a stop" if summary["persistent"] else "in memory, gone after a stop"
+        flag = "" if name == "default" else f" --cluster {name}"
+        console.print(f"\n[dim]bus[/]       {summary['bus']}  (messages under way are gone after a stop)")
+        console.print(f"[dim]store[/]     {summary['store']}  (sessions: {lasts})")
+        console.print(f"[dim]registry[/]  {summary['registry']}\n")
+        console.print(f"try, in another terminal:  [bold cyan]imctl listen --mid 1{flag}[/]")
+        console.print(f'                     then  [bold cyan]imctl push --mid 1 "hi"{flag}[/]')
+        console.print(f"end it:  imctl down{flag}" if self.detached else "end it:  Ctrl-C")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(
+        "up",
+        epilog=examples(
+            "imctl up",
+            "imctl up --comet 2 --detach",
+            "imctl up --cluster b --any-port --detach --json",
+            "imctl up --store redis://127.0.0.1:6379",
+        ),
+    )
+    def up(
+        ctx: typer.Context,
+        comet: Annotated[int | None, typer.Option(metavar="N", help="Comets, each a process (1)")] = None,
+        logic: Annotated[int | None, typer.Option(metavar="N", help="Logics; above 1 as --split (1)")] = None,
+        job: Annotated[int | None, typer.Option(metavar="N", help="Jobs; above 1 as --split (1)")] = None,
+        split: Annotated[bool, typer.Option("--split", help="Every node in a process of its own")] = False,
+        bus: Annotated[str | None, typer.Option(metavar="URL", help="Message bus (memory://)")] = None,
+        store: Annotated[
+            str | None, typer.Option(metavar="URL", help="Sessions: memory://, fakeredis:// or redis://HOST:PORT")
+        ] = None,
+        registry: Annotated[
+            str | None, typer.Option(metavar="URL", help="Join this registry (http://HOST:7171), start none")
+        ] = None,
+        config: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="imctl.toml, or one of goim's *.toml; options win")
+        ] = None,
+        port_base: Annotated[
+            int | None, typer.Option(metavar="P", help="TCP on P+1, WebSocket on P+2, HTTP on P+11, ...")
+        ] = None,
+        any_port: Annotated[bool, typer.Option("--any-port", help="Any free ports")] = False,
+        compat: Annotated[Compat | None, typer.Option(help="goim: its own timing and answers")] = None,
+        tls: Annotated[
+            bool, typer.Option("--tls", help="WSS and TLS over TCP too, with a certificate made now")
+        ] = False,
+        detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready; it goes on")] = False,
+    ) -> None:
+        """Start a whole cluster on this machine: registry, logic, job and comets"""
+        began_ns = time.monotonic_ns()
+        imctl = Context.of(ctx)
+        given = {
+            "comets": comet,
+            "logics": logic,
+            "jobs": job,
+            "split": split or None,
+            "bus": bus,
+            "store": store,
+            "registry": registry,
+            "port_base": port_base,
+            "any_port": any_port or None,
+            "compat_goim": True if compat is Compat.GOIM else None,
+        }
+        from imctl.cluster.spec import plan
+
+        spec = plan(_options(imctl.cluster, given, config, tls=tls))
+        if detach:
+            from imctl.cluster.daemon import start_detached
+
+            imctl.printer.result(Banner(start_detached(spec, began_ns), detached=True))
+            return
+        code = run(_foreground(spec, imctl.printer, began_ns))
+        if code is not Exit.OK:
+            raise typer.Exit(code)
+
+
+def _options(cluster: str, given: Mapping[str, Any], config: Path | None, *, tls: bool) -> ClusterOptions:
+    """Return the options: the command line's first, then the file's, then the defaults."""
+    from imctl.cluster.spec import ClusterOptions
+    from imctl.cluster.state import ClusterFolder
+
+    fields: dict[str, Any] = {}
+    if config is not None:
+        from imctl.cluster.settings import load_settings
+
+        found = load_settings(config)
+        fields = {**found.cluster, "settings": found.nodes}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if given["any_port"] and given["port_base"] is None:
+        fields.pop("port_base", None)
+    if tls:
+        from imctl.cluster.tls import self_signed
+
+        comet = fields.get("settings", {}).get("comet", {})
+        cert, key = comet.get("tls_cert"), comet.get("tls_key")
+        if not cert:
+            cert, key = map(str, self_signed(ClusterFolder(cluster).path / "tls", fields.get("host", "127.0.0.1")))
+        fields |= {"tls_cert": cert, "tls_key": key}
+    return ClusterOptions(cluster=cluster, **fields)
+
+
+async def _foreground(spec: ClusterSpec, printer: Printer, began_ns: int) -> Exit:
+    """Supervise in this process until Ctrl-C, SIGTERM or `imctl down`."""
+    import asyncio
+    import signal
+
+    from imctl.cluster.supervisor import Event, Supervisor
+
+    def show(event: Event) -> None:
+        text = f"{event.node}: {event.text}" if event.node else event.text
+        if ready and (event.warning or event.node):
+            clock = time.strftime("%H:%M:%S")
+            (printer.warn if event.warning else printer.note)(f"{clock} {text}")
+
+    ready = aborted = False
+    supervisor = Supervisor(spec, on_event=show)
+    loop = asyncio.get_running_loop()
+    this = asyncio.current_task()
+    assert this is not None
+
+    def interrupt(name: str) -> None:
+        nonlocal aborted
+        if not ready:
+            this.cancel()
+        elif supervisor.stopping:
+            aborted = True
+            supervisor.abort()
+        else:
+            printer.note(f"{name}: asking clients to leave; once more ends it at once")
+            supervisor.stop()
+
+    for number, name in ((signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "terminal closed")):
+        loop.add_signal_handler(number, interrupt, name)
+    try:
+        await supervisor.start(began_ns)
+    except asyncio.CancelledError:
+        return Exit.INTERRUPTED
+    printer.result(Banner(supervisor.summary(), detached=False))
+    ready = True
+    if printer.json:
+        printer.note(f"cluster {spec.cluster} is up, supervisor pid {os.getpid()}; Ctrl-C ends it")
+    await supervisor.stopped.wait()
+    printer.note("stopped; nothing is left running")
+    return Exit.INTERRUPTED if aborted else Exit.OK

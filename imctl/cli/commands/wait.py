@@ -1,0 +1,55 @@
+"""`imctl wait`: until the cluster is ready."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from imctl.cli.context import Context, examples, run
+from imctl.cli.exits import TimedOutError
+from imctl.cli.values import parse_duration
+
+__all__ = ["register"]
+
+_POLL_S = 0.05
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("wait", epilog=examples("imctl up --detach & imctl wait --timeout 10s"))
+    def wait(
+        ctx: typer.Context,
+        timeout: Annotated[
+            float, typer.Option(parser=parse_duration, metavar="TIME", help="How long at most; then exit 27")
+        ] = 10.0,
+    ) -> None:
+        """Wait until the cluster is there and every node of it runs"""
+        imctl = Context.of(ctx)
+        imctl.printer.result(run(_wait(imctl.cluster, timeout)))
+
+
+async def _wait(cluster: str, timeout_s: float) -> dict[str, Any]:
+    import asyncio
+
+    from imctl.cluster.client import ControlClient, find_cluster
+    from imctl.errors import ClusterError
+
+    began_s = time.monotonic()
+    missing = ""
+    while True:
+        try:
+            async with ControlClient(find_cluster(cluster)) as control:
+                nodes = (await control.ps())["nodes"]
+            waiting = [f"{node['name']} is {node['state']}" for node in nodes if node["state"] != "running"]
+            if not waiting:
+                waited_ms = int((time.monotonic() - began_s) * 1000)
+                return {"cluster": cluster, "ready": True, "nodes": len(nodes), "waited_ms": waited_ms}
+            missing = ", ".join(waiting)
+        except ClusterError as exc:
+            missing = str(exc)
+        if time.monotonic() - began_s + _POLL_S > timeout_s:
+            raise TimedOutError(f"cluster {cluster!r} was not ready in {timeout_s:g} s: {missing}")
+        await asyncio.sleep(_POLL_S)

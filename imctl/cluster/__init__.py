@@ -1,0 +1,1 @@
+"""A local cluster: its processes, ports and state file."""

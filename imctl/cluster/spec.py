@@ -1,0 +1,316 @@
+"""What a cluster is made of, as values that travel as JSON: options in, one ProcessSpec a process out.
+
+Ports: comet i and logic i get goim's ports plus 100 x (i - 1), so a second
+comet listens on 3201, 3202, ... and nothing meets goim's 3111 and 3119. With
+--port-base P all of them move so that the first comet's TCP port is P + 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from imctl.cluster.ports import Wanted
+from imctl.errors import ConfigError
+
+__all__ = [
+    "PARTS",
+    "ClusterOptions",
+    "ClusterSpec",
+    "OptionsError",
+    "ProcessSpec",
+    "config_class",
+    "make_config",
+    "plan",
+    "shareable",
+]
+
+PARTS = ("registry", "logic", "job", "comet")
+"""The kinds of node, in the order in which they start."""
+
+_CONFIG_CLASSES = {"registry": "RegistryConfig", "logic": "LogicConfig", "job": "JobConfig", "comet": "CometConfig"}
+
+_DEFAULT_BASE = 3100
+_BLOCK = 100
+_OFFSETS = {
+    "comet": {"tcp_port": 1, "ws_port": 2, "grpc_port": 9},
+    "logic": {"http_port": 11, "grpc_port": 19},
+    "registry": {"port": 71},
+    "job": {},
+}
+_TLS_OFFSETS = {"wss_port": 3, "tls_port": 4}
+_LISTENS = {
+    "comet": ("tcp_port", "ws_port", "wss_port", "tls_port", "grpc_port"),
+    "logic": ("http_port", "grpc_port"),
+    "registry": ("port",),
+    "job": (),
+}
+"""Settings that are ports to listen on; logic's tcp_port is not, it is what clients are told."""
+_DEFAULT_REGISTRY_PORT = 7171
+
+
+class OptionsError(ConfigError):
+    """Options of a cluster that do not go together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process.
+
+    Args:
+        name: Its name in the cluster, such as core or comet-1.
+        kind: core, or the kind of the one node in it.
+        parts: Settings of each node in it by kind; what is left out has its default.
+        bus: URL, used by logic and job.
+        store: URL, used by logic.
+        registry: URL of a registry that is already there; None when it is a part, or told at start.
+    """
+
+    name: str
+    kind: str
+    parts: Mapping[str, Mapping[str, Any]]  # Any: as the fields of the config classes
+    bus: str = "memory://"
+    store: str = "memory://"
+    registry: str | None = None
+
+    @classmethod
+    def load(cls, document: Mapping[str, Any]) -> ProcessSpec:
+        """Return the spec that dump() wrote. Any: JSON."""
+        return cls(**document)
+
+    def dump(self) -> dict[str, Any]:
+        """Return JSON-ready values. Any: JSON."""
+        return dataclasses.asdict(self)
+
+    def wanted(self) -> list[Wanted]:
+        """Return the fixed addresses it will listen on."""
+        found = []
+        for part, settings in self.parts.items():
+            config = make_config(part, settings)
+            for name in _LISTENS[part]:
+                if port := getattr(config, name):
+                    short = _short(part, name)
+                    found.append(Wanted(f"{self.name} {short}", config.host, port))
+        return found
+
+    def pinned(self, addresses: Mapping[str, str | None]) -> ProcessSpec:
+        """Return the spec with the ports it got, so that after a restart others find it where it was."""
+        parts = {}
+        for part, settings in self.parts.items():
+            prefix = f"{part}." if len(self.parts) > 1 else ""
+            got = {}
+            for name in _LISTENS[part]:
+                if address := addresses.get(prefix + _short(part, name)):
+                    got[name] = int(address.rpartition(":")[2])
+            parts[part] = {**settings, **got}
+        return dataclasses.replace(self, parts=parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """A whole cluster; `processes` in the order in which they start."""
+
+    cluster: str
+    processes: tuple[ProcessSpec, ...]
+    bus: str
+    store: str
+    registry: str | None
+
+    @classmethod
+    def load(cls, document: Mapping[str, Any]) -> ClusterSpec:
+        """Return the spec that dump() wrote. Any: JSON."""
+        processes = tuple(ProcessSpec.load(process) for process in document["processes"])
+        return cls(**{**document, "processes": processes})
+
+    def dump(self) -> dict[str, Any]:
+        """Return JSON-ready values. Any: JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """What `imctl up` can be told.
+
+    Args:
+        cluster: Its name.
+        comets: How many; each is a process.
+        logics: How many; more than one needs a bus and a store that processes share.
+        jobs: As logics.
+        split: Every node in a process of its own.
+        registry: URL of a registry to join; None starts one.
+        port_base: Moves all ports, see the module's text; None for goim's own.
+        any_port: Let the system choose every port.
+        host: Address to bind.
+        compat_goim: goim's own timing and answers where ours are better by default.
+        tls_cert: PEM file; with tls_key opens WSS and TLS over TCP on every comet.
+        settings: More settings by kind of node, as the fields of its config class.
+    """
+
+    cluster: str = "default"
+    comets: int = 1
+    logics: int = 1
+    jobs: int = 1
+    split: bool = False
+    bus: str = "memory://"
+    store: str = "memory://"
+    registry: str | None = None
+    port_base: int | None = None
+    any_port: bool = False
+    host: str = "127.0.0.1"
+    compat_goim: bool = False
+    tls_cert: str = ""
+    tls_key: str = ""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def _short(part: str, setting: str) -> str:
+    """Return the name of an address, such as tcp, for the setting that is its port, such as tcp_port."""
+    return "http" if part == "registry" else setting.removesuffix("_port")
+
+
+def config_class(part: str) -> Any:
+    """Return the config class of a kind of node. Any: the four have no common base.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if part not in _CONFIG_CLASSES:
+        raise ConfigError(f"unknown kind of node {part!r}; expected one of {', '.join(PARTS)}")
+    return getattr(importlib.import_module(f"imctl.{part}.config"), _CONFIG_CLASSES[part])
+
+
+def make_config(part: str, settings: Mapping[str, Any]) -> Any:
+    """Return the config object of a node; Any as in config_class().
+
+    Raises:
+        ConfigError: a setting is unknown or not acceptable.
+    """
+    cls = config_class(part)
+    names = [setting.name for setting in dataclasses.fields(cls)]
+    unknown = sorted(set(settings) - set(names))
+    if unknown:
+        raise ConfigError(
+            f"{part}: unknown setting {', '.join(map(repr, unknown))}", hint=f"there are: {', '.join(names)}"
+        )
+    try:
+        return cls(**{name: _as_field(cls, name, value) for name, value in settings.items()})
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"{part}: {exc}") from exc
+
+
+def _as_field(cls: Any, name: str, value: Any) -> Any:
+    """Return a JSON value as a config class wants it: JSON has no tuples and no nested classes."""
+    if isinstance(value, list):
+        return tuple(value)
+    field_ = next(setting for setting in dataclasses.fields(cls) if setting.name == name)
+    if isinstance(value, Mapping) and dataclasses.is_dataclass(nested := field_.default_factory):
+        return nested(**value)
+    return value
+
+
+def shareable(url: str) -> bool:
+    """Whether several processes can use the bus or the store of this URL together."""
+    return urlsplit(url).scheme not in ("memory", "fakeredis")
+
+
+def plan(options: ClusterOptions) -> ClusterSpec:
+    """Return which processes make up the cluster.
+
+    Raises:
+        OptionsError: the options do not go together.
+        ConfigError: a setting is unknown or not acceptable.
+    """
+    _check(options)
+    split = options.split or options.logics > 1 or options.jobs > 1
+    groups: list[tuple[str, str, dict[str, int]]] = []  # name, kind, {part: its number}
+    own_registry = {} if options.registry else {"registry": 1}
+    if split:
+        groups += [("registry", "registry", own_registry)] if own_registry else []
+        groups += [(f"logic-{i}", "logic", {"logic": i}) for i in range(1, options.logics + 1)]
+        groups += [(f"job-{i}", "job", {"job": i}) for i in range(1, options.jobs + 1)]
+    else:
+        groups.append(("core", "core", {**own_registry, "logic": 1, "job": 1}))
+    groups += [(f"comet-{i}", "comet", {"comet": i}) for i in range(1, options.comets + 1)]
+    processes = tuple(
+        ProcessSpec(
+            name=name,
+            kind=kind,
+            parts={part: _settings(options, part, number) for part, number in numbers.items()},
+            bus=options.bus,
+            store=options.store,
+            registry=options.registry,
+        )
+        for name, kind, numbers in groups
+    )
+    for process in processes:
+        process.wanted()  # makes every config object: a bad setting is told before anything starts
+    return ClusterSpec(options.cluster, processes, options.bus, options.store, options.registry)
+
+
+def _check(options: ClusterOptions) -> None:
+    for name, count, least in (("comet", options.comets, 0), ("logic", options.logics, 1), ("job", options.jobs, 1)):
+        if not least <= count <= 99:
+            raise OptionsError(f"--{name} {count}: expected {least} to 99")
+    if options.any_port and options.port_base is not None:
+        raise OptionsError("--any-port and --port-base exclude each other")
+    most = 65535 - _BLOCK * max(options.comets, options.logics)
+    if options.port_base is not None and not 1024 <= options.port_base <= most:
+        raise OptionsError(f"--port-base {options.port_base}: expected 1024 to {most}")
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise OptionsError("a TLS certificate needs its key, and the key its certificate")
+    reason = (
+        "--split"
+        if options.split
+        else f"--logic {options.logics}"
+        if options.logics > 1
+        else f"--job {options.jobs}"
+        if options.jobs > 1
+        else ""
+    )
+    if not reason:
+        return
+    if not shareable(options.bus):
+        raise OptionsError(
+            f"{reason} puts logic and job into processes of their own, and {options.bus} lives in one process only",
+            hint="this version has no bus that processes can share yet: leave it away; --comet N scales on its own",
+        )
+    if options.logics > 1 and not shareable(options.store):
+        raise OptionsError(
+            f"{reason}: logics share their sessions, and {options.store} lives in one process only",
+            hint="use a server: --store redis://127.0.0.1:6379",
+        )
+
+
+def _settings(options: ClusterOptions, part: str, number: int) -> dict[str, Any]:
+    """Return the settings of one node: what the options imply, then what the user set."""
+    names = {setting.name for setting in dataclasses.fields(config_class(part))}
+    # Hostnames must be unique in a registry; in somebody else's there may be a comet-1 already.
+    hostname = f"{part}-{number}" if options.registry is None else f"{options.cluster}-{part}-{number}"
+    implied: dict[str, Any] = {"hostname": hostname, "host": options.host, "compat_goim": options.compat_goim}
+    implied |= _ports(options, part, number)
+    if part == "comet" and options.tls_cert:
+        implied |= {"tls_cert": options.tls_cert, "tls_key": options.tls_key}
+    if part == "job" and options.registry is None:
+        # A registry that starts with the cluster knows no comet yet: nothing to wait for.
+        implied["discover_timeout_s"] = 0.0
+    if part == "logic" and options.port_base is not None:
+        # What clients are told: goim's reply has one set of ports for all comets, so the first one's.
+        implied |= {name: port for name, port in _ports(options, "comet", 1).items() if name != "grpc_port"}
+    return {name: value for name, value in implied.items() if name in names} | dict(options.settings.get(part, {}))
+
+
+def _ports(options: ClusterOptions, part: str, number: int) -> dict[str, int]:
+    offsets = dict(_OFFSETS[part])
+    if part == "comet" and options.tls_cert:
+        offsets |= _TLS_OFFSETS
+    if options.any_port:
+        return dict.fromkeys(offsets, 0)
+    base = _DEFAULT_BASE if options.port_base is None else options.port_base
+    ports = {name: base + offset + _BLOCK * (number - 1) for name, offset in offsets.items()}
+    if part == "registry" and options.port_base is None:
+        ports["port"] = _DEFAULT_REGISTRY_PORT
+    return ports

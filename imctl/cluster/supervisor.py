@@ -1,0 +1,358 @@
+"""Starts the processes of a cluster, keeps them running, and ends them.
+
+Everything is spawned at once, so that imports overlap; the process with the
+registry starts first, the others once its address is known. A process that
+ends by itself is started again on the ports it had: at once the first time,
+then after a time that doubles, up to 10 s, until it has run for 30 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imctl.cluster.control import ControlServer
+from imctl.cluster.logs import LogFile
+from imctl.cluster.ports import check_ports, holder_of
+from imctl.cluster.process import ManagedProcess, State
+from imctl.cluster.spec import ClusterSpec
+from imctl.cluster.state import ClusterFolder, process_start
+from imctl.cluster.usage import Meter
+from imctl.errors import ClusterError, ImctlError, PortInUseError
+
+__all__ = ["Event", "Supervisor"]
+
+_BACKOFF_S = (0.1, 10.0)
+_STEADY_S = 30.0
+_STATS_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth telling: about a node, or the whole cluster when `node` is empty."""
+
+    node: str
+    text: str
+    warning: bool = False
+
+
+class Supervisor:
+    """One running cluster.
+
+    Args:
+        spec: What it is made of.
+        on_event: Told of exits, restarts, faults and warnings in logs.
+        start_timeout_s: Longest time for one process to become ready.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        *,
+        on_event: Callable[[Event], None] = lambda event: None,
+        start_timeout_s: float = 20.0,
+    ) -> None:
+        self.spec = spec
+        self.folder = ClusterFolder(spec.cluster)
+        self.registry = spec.registry
+        self.stopped = asyncio.Event()
+        """Set when everything has ended, whoever asked for it."""
+        self._on_event = on_event
+        self._start_timeout_s = start_timeout_s
+        self._processes: dict[str, ManagedProcess] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._asked: set[str] = set()
+        """Nodes whose end is a restart that somebody asked for."""
+        self._control = ControlServer(self.folder.control, self._request)
+        self._log: LogFile | None = None
+        self._meter = Meter()
+        self._started_at = ""
+        self._ready_ms = 0
+        self._stopping: asyncio.Task[None] | None = None
+        self._ending = False
+
+    async def start(self, began_ns: int | None = None) -> None:
+        """Start every process; returns when all are ready.
+
+        Args:
+            began_ns: time.monotonic_ns() from which "ready in" counts, now when None.
+
+        Raises:
+            StartError: a cluster of this name is up, a port is taken, or a process did not start.
+            ConfigError: a setting is not acceptable.
+        """
+        began_ns = time.monotonic_ns() if began_ns is None else began_ns
+        self.folder.acquire()
+        try:
+            self._log = LogFile(self.folder.logs / "supervisor.log")
+            check_ports(want for process in self.spec.processes for want in process.wanted())
+            for process_spec in self.spec.processes:
+                name = process_spec.name
+                self._processes[name] = ManagedProcess(process_spec, self.folder.logs, self._warner(name))
+            await _all_or_first_error([process.spawn() for process in self._processes.values()])
+            first = [process for process in self._processes.values() if "registry" in process.spec.parts]
+            rest = [process for process in self._processes.values() if process not in first]
+            for process in first:
+                await process.start(None, self._start_timeout_s)
+                self.registry = f"http://{process.addresses.get('registry.http') or process.addresses['http']}"
+            await _all_or_first_error([process.start(self.registry, self._start_timeout_s) for process in rest])
+            await self._control.start()
+        except BaseException as exc:
+            await self._end(0.0)
+            if isinstance(exc, PortInUseError) and not exc.holder:
+                raise PortInUseError(exc.address, exc.what, holder_of(int(exc.address.rpartition(":")[2]))) from exc
+            raise
+        for name, process in self._processes.items():
+            self._keepers[name] = asyncio.create_task(self._keep(process), name=f"keep {name}")
+        self._started_at = datetime.now().astimezone().isoformat(timespec="seconds")
+        self._ready_ms = (time.monotonic_ns() - began_ns) // 1_000_000
+        self._write_state()
+        self._tell(Event("", f"ready in {self._ready_ms} ms"))
+
+    def stop(self, grace_s: float = 5.0) -> asyncio.Task[None]:
+        """Drain and end everything; the task ends when nothing is left. Safe to call twice."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(grace_s), name="stop")
+        return self._stopping
+
+    def abort(self) -> None:
+        """End everything now, without draining; stop() then returns at once."""
+        for process in self._processes.values():
+            process.signal(signal.SIGKILL)
+        self.stop(0.0)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether stop() has been called."""
+        return self._stopping is not None
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `imctl up --json` prints. Any: JSON."""
+        return {
+            "cluster": self.spec.cluster,
+            "ready_ms": self._ready_ms,
+            "bus": self.spec.bus,
+            "store": self.spec.store,
+            "messages": None,
+            "registry": self.registry,
+            "persistent": self.persistent,
+            "nodes": [
+                {"name": process.name, "kind": process.spec.kind, "pid": process.pid, "addresses": process.addresses}
+                for process in self._processes.values()
+            ],
+        }
+
+    @property
+    def persistent(self) -> bool:
+        """Whether sessions survive a stop of the cluster."""
+        known = [process.persistent for process in self._processes.values() if process.persistent is not None]
+        return bool(known) and all(known)
+
+    # -- requests of the control socket
+
+    async def _request(self, cmd: str, fields: Mapping[str, Any]) -> Any:
+        match cmd:
+            case "ps":
+                return {**self.summary(), "nodes": [self._row(process) for process in self._processes.values()]}
+            case "stats":
+                return {"cluster": self.spec.cluster, "nodes": await self._stats()}
+            case "kill":
+                process = self._find(fields)
+                process.signal(signal.SIGKILL)
+                return {"node": process.name, "pid": process.pid, "signal": "SIGKILL"}
+            case "pause" | "resume":
+                return self._pause(self._find(fields), paused=cmd == "pause")
+            case "restart":
+                return await self._restart(self._find(fields), float(fields.get("grace_s", 5.0)))
+            case "down":
+                await self._end_processes(float(fields.get("grace_s", 5.0)))
+                self.stop(0.0)
+                return {"cluster": self.spec.cluster, "stopped": True}
+            case other:
+                raise ClusterError(f"unknown request {other!r}", hint="is this cluster of another version of imctl?")
+
+    def _find(self, fields: Mapping[str, Any]) -> ManagedProcess:
+        name = str(fields.get("node", ""))
+        try:
+            return self._processes[name]
+        except KeyError:
+            raise ClusterError(f"there is no node {name!r}; there are: {', '.join(self._processes)}") from None
+
+    def _pause(self, process: ManagedProcess, *, paused: bool) -> dict[str, Any]:
+        if process.state not in (State.RUNNING, State.PAUSED):
+            raise ClusterError(f"{process.name} is {process.state}, not running", hint="imctl ps")
+        process.signal(signal.SIGSTOP if paused else signal.SIGCONT)
+        process.state = State.PAUSED if paused else State.RUNNING
+        self._tell(Event(process.name, str(process.state) if paused else "resumed"))
+        return {"node": process.name, "pid": process.pid, "state": process.state}
+
+    async def _restart(self, process: ManagedProcess, grace_s: float) -> dict[str, Any]:
+        if process.state not in (State.RUNNING, State.PAUSED):
+            raise ClusterError(f"{process.name} is {process.state}, not running", hint="imctl ps")
+        began = time.monotonic_ns()
+        self._asked.add(process.name)
+        process.ready.clear()
+        await process.stop(grace_s)
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                await process.ready.wait()
+        except TimeoutError:
+            raise ClusterError(f"{process.name} did not come back", hint=f"imctl logs {process.name}") from None
+        return {"node": process.name, "pid": process.pid, "took_ms": (time.monotonic_ns() - began) // 1_000_000}
+
+    def _row(self, process: ManagedProcess) -> dict[str, Any]:
+        uptime_s = time.monotonic() - process.started_s if process.pid is not None and process.started_s else 0.0
+        return {
+            "name": process.name,
+            "kind": process.spec.kind,
+            "pid": process.pid,
+            "state": process.state,
+            "uptime_s": round(uptime_s, 1),
+            **self._meter.read(process.pid),
+            "restarts": process.restarts,
+            "last_exit": process.last_exit,
+            "addresses": process.addresses,
+        }
+
+    async def _stats(self) -> list[dict[str, Any]]:
+        async def one(process: ManagedProcess) -> dict[str, Any]:
+            try:
+                parts = await process.call("stats", _STATS_S)
+                problem = ""
+            except ImctlError as exc:
+                parts, problem = {}, str(exc)
+            drops: dict[str, int] = {}
+            for part in parts.values():
+                for place, count in part["drops"].items():
+                    drops[place] = drops.get(place, 0) + count
+            return {
+                "name": process.name,
+                "kind": process.spec.kind,
+                "pid": process.pid,
+                "state": process.state,
+                **self._meter.read(process.pid),
+                "drops": drops,
+                "parts": parts,
+                "problem": problem,
+            }
+
+        return list(await asyncio.gather(*(one(process) for process in self._processes.values())))
+
+    # -- life
+
+    async def _keep(self, process: ManagedProcess) -> None:
+        """Start one process again whenever it ends, until the cluster stops."""
+        wait_s = 0.0
+        while True:
+            await process.wait()
+            if self._ending:
+                process.state = State.STOPPED
+                return
+            asked = process.name in self._asked
+            self._asked.discard(process.name)
+            process.state = State.RESTARTING
+            if asked or time.monotonic() - process.started_s > _STEADY_S:
+                wait_s = 0.0
+            if asked:
+                self._tell(Event(process.name, "restarting, as asked"))
+            else:
+                again = f"in {wait_s:g} s" if wait_s else "now"
+                self._tell(Event(process.name, f"ended ({process.last_exit}), restarting {again}", warning=True))
+            self._write_state()
+            await asyncio.sleep(wait_s)
+            if self._ending:
+                process.state = State.STOPPED
+                return
+            wait_s = min(max(_BACKOFF_S[0], wait_s * 2), _BACKOFF_S[1])
+            process.restarts += 1
+            try:
+                await process.spawn()
+                await process.start(self.registry, self._start_timeout_s)
+            except (ImctlError, OSError) as exc:
+                self._tell(Event(process.name, f"restart failed: {exc}", warning=True))
+                process.signal(signal.SIGKILL)
+            else:
+                self._write_state()
+                self._tell(Event(process.name, f"running again, pid {process.pid}"))
+
+    async def _stop(self, grace_s: float) -> None:
+        try:
+            await self._end(grace_s)
+        finally:
+            self.stopped.set()
+
+    async def _end_processes(self, grace_s: float) -> None:
+        """End the nodes: comets first, so that logic still hears their clients go."""
+        self._ending = True
+        running = [process for process in self._processes.values() if process.pid is not None]
+        for comets in (True, False):
+            group = [process for process in running if (process.spec.kind == "comet") is comets]
+            await asyncio.gather(*(process.stop(grace_s) for process in group))
+
+    async def _end(self, grace_s: float) -> None:
+        await self._end_processes(grace_s)
+        keepers, self._keepers = self._keepers, {}
+        if keepers:  # each sees that its process has ended, or sleeps before a restart
+            _, asleep = await asyncio.wait(keepers.values(), timeout=0.5)
+            for keeper in asleep:
+                keeper.cancel()
+            await asyncio.gather(*keepers.values(), return_exceptions=True)
+        for process in self._processes.values():
+            if process.pid is not None:
+                process.signal(signal.SIGKILL)
+                await process.wait()
+            process.state = State.STOPPED
+            process.close()
+        await self._control.stop()
+        self._tell(Event("", "stopped"))
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        self.folder.release()
+
+    # -- words
+
+    def _warner(self, name: str) -> Callable[[str], None]:
+        return lambda line: self._on_event(Event(name, line, warning=True))
+
+    def _tell(self, event: Event) -> None:
+        if self._log is not None:
+            now = datetime.now()  # noqa: DTZ005  a log has the machine's own time, as logging gives it
+            level = "WARNING" if event.warning else "INFO"
+            text = f"{event.node}: {event.text}" if event.node else event.text
+            self._log.write(f"{now.isoformat(timespec='milliseconds')} {level} {text}\n".encode())
+        self._on_event(event)
+
+    def _write_state(self) -> None:
+        if self._stopping is not None:
+            return
+        pid = os.getpid()
+        self.folder.write(
+            {
+                **self.summary(),
+                "started_at": self._started_at,
+                "supervisor": {"pid": pid, "start": process_start(pid)},
+                "control": str(self.folder.control),
+                "logs": str(self.folder.logs),
+            }
+        )
+
+
+async def _all_or_first_error(calls: list[Coroutine[Any, Any, None]]) -> None:
+    """Run all; when one fails, cancel the others and raise its error, and not a group of them."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        for done in asyncio.as_completed(tasks):
+            await done
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""comet: holds client connections, TCP and WebSocket, and fans messages out to them."""

@@ -1,0 +1,238 @@
+"""One client connection of comet: its socket, its state, its way to logic."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from os import write as os_write
+from typing import TYPE_CHECKING, Any, cast
+
+from imctl.comet.operations import act
+from protocol.decoder import FrameDecoder
+from protocol.errors import RemoteError
+from protocol.frame import Frame
+from protocol.state import Connection, State
+from protocol.websocket import ServerDecoder, serialize_message
+
+if TYPE_CHECKING:
+    from imctl.comet.hub import Room
+    from imctl.comet.node import Comet
+
+__all__ = ["Channel"]
+
+_NO_OPS: frozenset[int] = frozenset()
+
+
+class Channel(asyncio.Protocol):
+    """One TCP or WebSocket client.
+
+    Attributes:
+        indirect: Bytes must go through the transport: something waits there,
+            the connection is TLS, or it is closing. While it is False the
+            transport is empty and `fd` may be written directly.
+        accepts: Operations the client wants; shared between clients with the same ones.
+        deadline, tick: For the comet's DeadlineWheel (loop time, seconds).
+    """
+
+    # Slots and no dict: a comet holds one of these for each of many idle clients.
+    __slots__ = (
+        "accepts",
+        "comet",
+        "connection",
+        "deadline",
+        "fd",
+        "heartbeat_s",
+        "indirect",
+        "ip",
+        "is_ws",
+        "key",
+        "mid",
+        "online",
+        "refresh_at",
+        "registered",
+        "room",
+        "tick",
+        "transport",
+    )
+
+    def __init__(self, comet: Comet, *, is_ws: bool) -> None:
+        self.comet = comet
+        self.is_ws = is_ws
+        decoder = ServerDecoder(comet.config.max_body_bytes) if is_ws else FrameDecoder(comet.config.max_body_bytes)
+        self.connection = Connection(decoder)
+        self.transport = cast(asyncio.Transport, None)
+        self.fd = -1
+        self.indirect = True
+        self.registered = False
+        self.key = ""
+        self.mid = 0
+        self.ip = ""
+        self.room: Room | None = None
+        self.online = 0
+        self.accepts = _NO_OPS
+        self.heartbeat_s = 0.0
+        self.refresh_at = 0.0
+        self.deadline = 0.0
+        self.tick = 0
+
+    # --- asyncio.Protocol ---------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake timer; refuse the client when the comet is full or stopping."""
+        self.transport = cast(asyncio.Transport, transport)
+        comet = self.comet
+        # 0: pause_writing() tells at once when the transport holds bytes of its own.
+        self.transport.set_write_buffer_limits(high=0)
+        if not comet.accept(self):
+            self.abort("refused")
+            return
+        if transport.get_extra_info("sslcontext") is None:
+            self.fd = transport.get_extra_info("socket").fileno()
+            self.indirect = False
+        peer = transport.get_extra_info("peername")
+        self.ip = peer[0] if peer else ""
+        self.deadline = comet.loop.time() + comet.config.handshake_timeout_s
+        comet.wheel.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Decode and act on what is complete."""
+        connection = self.connection
+        connection.receive(data)
+        if self.is_ws:
+            decoder = cast(ServerDecoder, connection.decoder)
+            output = decoder.take_output()
+            if output:
+                self.write(output)
+            self._run()
+            if decoder.closing:
+                self.close("client_close_frame")
+        else:
+            self._run()
+        if connection.decoder.buffered > 65536 and connection.state is State.BUSY:
+            # Requests pile up behind one that is with logic; the socket holds the rest.
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """End both ways, as goim does when a client shuts down its writing side."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client, and tell logic if it knew of it."""
+        self.indirect = True
+        self.fd = -1
+        self.connection.close()
+        self.comet.lost(self)
+
+    def pause_writing(self) -> None:
+        """The transport holds bytes: until they are gone nothing may overtake them."""
+        self.indirect = True
+
+    def resume_writing(self) -> None:
+        """The transport is empty again."""
+        if self.fd >= 0 and self.connection.state is not State.CLOSED:
+            self.indirect = False
+
+    # --- requests -----------------------------------------------------------
+
+    def _run(self) -> None:
+        connection = self.connection
+        while True:
+            try:
+                request = connection.next_request()
+            except RemoteError as exc:
+                self.comet.note_close(self, str(exc))
+                self.close(exc.reason)
+                return
+            if request is None:
+                return
+            if connection.state is State.AUTHENTICATING:
+                self._authenticate(request)
+            else:
+                act(self, request)
+
+    def _authenticate(self, request: Frame) -> None:
+        cookie = cast(ServerDecoder, self.connection.decoder).cookie if self.is_ws else ""
+        reply = self.comet.connect(cookie, request.body)
+        reply.add_done_callback(partial(self._authenticated, request))
+
+    def _authenticated(self, request: Frame, future: asyncio.Future[Any]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None or future.cancelled():
+            self.comet.refused(self, error)
+            return
+        reply = future.result()
+        if self.connection.state is not State.AUTHENTICATING:
+            self.comet.too_late(reply)
+            return
+        self.key = reply.key
+        self.mid = reply.mid
+        self.accepts = self.comet.intern_accepts(reply.accepts)
+        self.heartbeat_s = reply.heartbeat / 1e9
+        # The auth reply is always the first frame a client gets.
+        self.reply(self.connection.authenticated(request))
+        self.comet.registered(self, reply.roomID)
+        self._run()
+
+    def resume(self) -> None:
+        """Go on with requests that came while one was with logic."""
+        self.connection.release()
+        if self.connection.state is State.READY:
+            self.transport.resume_reading()
+            self._run()
+
+    # --- writing ------------------------------------------------------------
+
+    def reply(self, frame: bytes) -> None:
+        """Send one frame to this client, as a WebSocket message where it is one."""
+        self.write(serialize_message(frame) if self.is_ws else frame)
+
+    def write(self, data: bytes) -> bool:
+        """Send bytes now or after what waits; return False when they were dropped and counted."""
+        if self.indirect:
+            if self.write_indirect(data):
+                return True
+            self.comet.drops.add("comet.slow_client")
+            return False
+        try:
+            done = os_write(self.fd, data)
+        except BlockingIOError:
+            done = 0
+        except OSError:
+            self.abort("write_error")
+            return False
+        if done != len(data):
+            self.write_rest(data, done)
+        return True
+
+    def write_rest(self, data: bytes, done: int) -> None:
+        """Hand over to the transport what the kernel did not take; never a drop, since a part is on its way."""
+        self.transport.write(data[done:] if done else data)
+
+    def write_indirect(self, data: bytes) -> bool:
+        """Write through the transport; return False when the client is closing or too slow to take it."""
+        transport = self.transport
+        if transport.is_closing():
+            return False
+        waiting = transport.get_write_buffer_size()
+        if waiting and waiting + len(data) > self.comet.config.write_buffer_bytes:
+            return False
+        transport.write(data)
+        return True
+
+    # --- closing ------------------------------------------------------------
+
+    def close(self, reason: str) -> None:
+        """Close after what was written has gone out; counted under the first reason given."""
+        if self.connection.state is not State.CLOSED:
+            self.connection.close()
+            self.comet.counters.add(f"closed.{reason}")
+        self.indirect = True
+        self.transport.close()
+
+    def abort(self, reason: str) -> None:
+        """Close at once; what waits is lost. Safe inside a fan-out loop."""
+        if self.connection.state is not State.CLOSED:
+            self.connection.close()
+            self.comet.counters.add(f"closed.{reason}")
+        self.indirect = True
+        self.transport.abort()

@@ -1,0 +1,85 @@
+"""What comet does with each request of an authenticated client.
+
+Source: goim internal/comet/operation.go; the replies are protocol.state.reply_to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from protocol.bodies import parse_operations, parse_room
+from protocol.errors import BodyError
+from protocol.frame import Frame
+from protocol.operation import Operation, Request, request_of
+from protocol.state import reply_to
+
+if TYPE_CHECKING:
+    from imctl.comet.channel import Channel
+
+__all__ = ["act"]
+
+
+def act(channel: Channel, request: Frame) -> None:
+    """Carry out one request and answer it, now or when logic has answered."""
+    match request_of(request.op):
+        case Request.HEARTBEAT:
+            channel.comet.heartbeat(channel)
+        case Request.CHANGE_ROOM:
+            _change_room(channel, request)
+        case Request.SUBSCRIBE | Request.UNSUBSCRIBE as kind:
+            _change_accepts(channel, request, add=kind is Request.SUBSCRIBE)
+        case Request.RECEIVE:
+            channel.connection.hold()
+            answer = channel.comet.receive(channel, request)
+            answer.add_done_callback(partial(_received, channel, request))
+            return
+    _answer(channel, request)
+
+
+def _answer(channel: Channel, request: Frame) -> None:
+    online = 0
+    if request.op in (Operation.HEARTBEAT, Operation.HEARTBEAT_REPLY):
+        if channel.room is not None:
+            channel.online = channel.comet.hub.room_online(channel.room)
+        # After leaving a room goim goes on to answer the last count.
+        online = channel.online
+    reply = reply_to(request, online=online, container=not channel.is_ws)
+    if reply:
+        channel.reply(reply)
+
+
+def _received(channel: Channel, request: Frame, future: asyncio.Future[Any]) -> None:
+    if future.cancelled() or future.exception() is not None:
+        # goim answers the client all the same.
+        channel.comet.counters.add("receive_errors")
+    if not channel.transport.is_closing():
+        _answer(channel, request)
+    channel.resume()
+
+
+def _change_room(channel: Channel, request: Frame) -> None:
+    comet = channel.comet
+    try:
+        room = parse_room(request.body)
+    except BodyError as exc:
+        comet.counters.add("bad_room")
+        comet.log.info("%s key %s: %s", channel.ip, channel.key, exc)
+        return
+    if comet.hub.join(channel, room):
+        comet.counters.add("change_room")
+    else:
+        comet.counters.add("refused.max_rooms")
+        comet.log.info("%s key %s: room %r refused, %d rooms", channel.ip, channel.key, room, len(comet.hub.rooms))
+
+
+def _change_accepts(channel: Channel, request: Frame, *, add: bool) -> None:
+    try:
+        operations = parse_operations(request.body)
+    except BodyError as exc:
+        channel.comet.counters.add("bad_operations")
+        channel.comet.log.info("%s key %s: %s", channel.ip, channel.key, exc)
+        return
+    wanted = channel.accepts.union(operations) if add else channel.accepts.difference(operations)
+    channel.accepts = channel.comet.intern_accepts(wanted)

@@ -1,0 +1,1 @@
+"""job: takes records from the bus to the comets."""

@@ -1,0 +1,1 @@
+"""Calls between nodes: goim's unary gRPC services, and the batched stream beside them."""

@@ -1,0 +1,197 @@
+"""Peers over the network: one batched stream, or a unary call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from imctl.link.contract import Peer, PeerError
+from imctl.link.limits import CLIENT_OPTIONS, MAX_MESSAGE_BYTES, MAX_WAITING, OUTBOX_BYTES
+from imctl.link.local import LocalPeer, local_handlers
+from imctl.link.methods import OPEN_PATH, Method
+from imctl.link.outbox import Outbox
+from imctl.link.unary import UnaryPeer
+from imctl.link.waiting import INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE, Waiting, error_of, failed
+from protocol.pb import link
+
+__all__ = ["StreamPeer", "open_peer"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S = 0.02
+_MAX_BACKOFF_S = 3.0
+_CONNECT_TIMEOUT_S = 3.0
+# A caller is made to wait for the next attempt when it is no farther away than this.
+_WORTH_WAITING_S = 0.1
+
+
+class StreamPeer:
+    """A peer behind one batched stream, which is opened again whenever it ends.
+
+    A call made while an attempt to connect is under way waits for its outcome;
+    between attempts it fails at once. When the stream ends, all calls without
+    a reply fail. Needs a running event loop.
+
+    Args:
+        name: Its hostname in the registry.
+        address: `host:port`.
+        timeout_s: Time limit of each call.
+    """
+
+    def __init__(self, name: str, address: str, *, timeout_s: float = 5.0) -> None:
+        self.name = name
+        self.address = address
+        self._timeout_s = timeout_s
+        self._outbox = Outbox()
+        self._waiting = Waiting(f"{name} ({address})", timeout_s, self._forget_late)
+        # Why calls fail at once, "" while they are taken.
+        self._refusal = ""
+        self._connected = False
+        self._fresh = True
+        self.reconnects = 0
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"link to {name}")
+
+    @property
+    def available(self) -> bool:
+        """Whether a call has a chance now: connected, or connecting for the first time."""
+        return self._connected or self._fresh
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream is open."""
+        return self._connected
+
+    def stats(self) -> dict[str, int]:
+        """Return {"calls", "batches", "waiting", "reconnects"}; calls / batches is what shares a write."""
+        return {
+            "calls": self._waiting.last_id,
+            "batches": self._outbox.batches,
+            "waiting": len(self._waiting.entries),
+            "reconnects": self.reconnects,
+        }
+
+    def call(self, method: Method, request: Any) -> asyncio.Future[Any]:
+        """See Peer.call; a full outbox fails with PeerError and code RESOURCE_EXHAUSTED."""
+        if self._refusal:
+            return failed(error_of(UNAVAILABLE, self._refusal))
+        data: bytes = request.SerializeToString()
+        outbox, waiting = self._outbox, self._waiting
+        if len(waiting.entries) >= MAX_WAITING or outbox.waiting_bytes >= OUTBOX_BYTES:
+            return failed(PeerError(f"too many calls wait for {self.name}", RESOURCE_EXHAUSTED))
+        if len(data) > MAX_MESSAGE_BYTES:
+            text = f"request of {len(data)} bytes is over the limit of {MAX_MESSAGE_BYTES} bytes"
+            return failed(PeerError(text, RESOURCE_EXHAUSTED))
+        future = waiting.open(method.reply.FromString)
+        outbox.add_call(waiting.last_id, method.number, data)
+        return future
+
+    async def close(self) -> None:
+        """See Peer.close."""
+        self._refusal = f"the link to {self.name} is closed"
+        self._connected = self._fresh = False
+        self._fail_waiting(self._refusal)
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    async def _run(self) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            self._refusal = ""
+            reason = await self._session()
+            self._fresh = False
+            if self._connected:
+                backoff_s = _FIRST_BACKOFF_S
+                self._connected = False
+                logger.info("link to %s (%s) ended: %s", self.name, self.address, reason)
+            self._fail_waiting(reason)
+            if backoff_s > _WORTH_WAITING_S:
+                self._refusal = reason
+            await asyncio.sleep(backoff_s)
+            self.reconnects += 1
+            backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
+
+    async def _session(self) -> str:
+        """Open the stream and carry calls and replies until it ends; return why it did."""
+        channel = grpc.aio.insecure_channel(self.address, options=CLIENT_OPTIONS)
+        writer: asyncio.Task[None] | None = None
+        try:
+            opener = channel.stream_stream(
+                OPEN_PATH,
+                request_serializer=link.Batch.SerializeToString,
+                response_deserializer=link.Batch.FromString,
+            )
+            stream: Any = opener()
+            async with asyncio.timeout(min(self._timeout_s, _CONNECT_TIMEOUT_S)):
+                await stream.wait_for_connection()
+            self._connected = True
+            writer = asyncio.get_running_loop().create_task(self._write(stream), name=f"link writer to {self.name}")
+            while (batch := await stream.read()) is not grpc.aio.EOF:
+                self._take_replies(batch)
+            return f"{self.name} ({self.address}) has ended the stream"
+        except grpc.aio.AioRpcError as exc:
+            return f"{self.name} ({self.address}): {exc.code().name.lower()}: {exc.details()}"
+        except TimeoutError:
+            return f"{self.name} ({self.address}) did not answer the attempt to connect"
+        except Exception as exc:  # the link must come back whatever grpc raises
+            logger.warning("link to %s (%s) failed", self.name, self.address, exc_info=True)
+            return f"{self.name} ({self.address}): {exc}"
+        finally:
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait((writer,))
+            await channel.close()
+
+    async def _write(self, stream: Any) -> None:
+        """Write batches until the stream ends; its reader then tells why."""
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            while True:
+                await stream.write(await self._outbox.take())
+
+    def _take_replies(self, batch: Any) -> None:
+        entries = self._waiting.entries
+        for reply in batch.replies:
+            entry = entries.pop(reply.id, None)
+            if entry is None:
+                continue  # it came too late
+            future, parse = entry
+            if future.done():
+                continue  # the caller gave up
+            if reply.code:
+                future.set_exception(error_of(reply.code, reply.details))
+                continue
+            try:
+                message = parse(reply.reply)
+            except DecodeError as exc:
+                future.set_exception(PeerError(f"bad reply of {self.name}: {exc}", INTERNAL))
+            else:
+                future.set_result(message)
+
+    def _forget_late(self) -> None:
+        self._outbox.keep_calls(self._waiting.entries)
+
+    def _fail_waiting(self, reason: str) -> None:
+        self._outbox.clear()
+        self._waiting.fail_all(UNAVAILABLE, reason)
+
+
+def open_peer(name: str, address: str, *, batched: bool, timeout_s: float = 5.0) -> Peer:
+    """Return a peer for a node; connecting goes on in the background.
+
+    Args:
+        name: Its hostname in the registry.
+        address: `host:port` of its gRPC server. When a LinkServer of this process and
+            event loop has it, calls go to its handlers directly.
+        batched: Whether it serves the batched link; else every call is a unary one.
+        timeout_s: Time limit of each call.
+    """
+    handlers = local_handlers(address)
+    if handlers is not None:
+        return LocalPeer(name, handlers, address=address, timeout_s=timeout_s)
+    if batched:
+        return StreamPeer(name, address, timeout_s=timeout_s)
+    return UnaryPeer(name, address, timeout_s=timeout_s)

@@ -1,0 +1,1 @@
+"""logic: the push API, the sessions, and room counts."""

@@ -1,0 +1,195 @@
+"""goim's HTTP API over logic's parts: from a request to a reply, no sockets.
+
+Failures of a backend are told as goim tells them: status 200 and code -500
+with a text in the envelope, except that push/keys has -400. There goim leaves
+the text empty; here it says what failed, unless goim's own way is asked for.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from imctl.bus.contract import BusError
+from imctl.logic.nodes import Nodes
+from imctl.logic.online import OnlineCounts
+from imctl.logic.push import MessageTooLargeError, Pusher
+from imctl.node import Counters, NodeStats
+from imctl.store.contract import SessionStore, StoreError
+from protocol.push_api import (
+    BAD_REQUEST,
+    CONTENT_TYPE_JSON,
+    CONTENT_TYPE_TEXT,
+    NOT_FOUND_TEXT,
+    OK,
+    OK_BODY,
+    SERVER_ERROR,
+    NodesInstances,
+    NodesWeighted,
+    OnlineRoom,
+    OnlineTop,
+    OnlineTotal,
+    ParamError,
+    PushAll,
+    PushKeys,
+    PushMids,
+    PushRoom,
+    Redirect,
+    Request,
+    Sessions,
+    Stats,
+    dump_reply,
+    parse_request,
+)
+
+__all__ = ["HttpApi", "HttpReply"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What goes back: status, content type ("" for none), body, and where a redirect leads."""
+
+    status: int
+    content_type: str
+    body: bytes
+    location: str = ""
+
+
+_OK = HttpReply(200, CONTENT_TYPE_JSON, OK_BODY)
+_NOT_FOUND = HttpReply(404, "text/plain", NOT_FOUND_TEXT.encode())
+# What goim's handler leaves behind when it panics.
+_PANIC = HttpReply(500, "", b"")
+
+
+class HttpApi:
+    """Answers requests.
+
+    Args:
+        pusher: Publishes.
+        online: Room counts.
+        nodes: Comets.
+        store: Sessions, for /imctl/sessions.
+        stats: The node's counters, for /imctl/stats.
+        compat_goim: Leave the text of a failed push/keys empty, and answer a
+            negative limit with status 500, as goim does.
+        counters: Counts http_requests and http_not_found.
+        drops: Counts requests that were refused by reason.
+    """
+
+    def __init__(
+        self,
+        *,
+        pusher: Pusher,
+        online: OnlineCounts,
+        nodes: Nodes,
+        store: SessionStore,
+        stats: Callable[[], NodeStats],
+        compat_goim: bool,
+        counters: Counters,
+        drops: Counters,
+    ) -> None:
+        self._pusher = pusher
+        self._online = online
+        self._nodes = nodes
+        self._store = store
+        self._stats = stats
+        self._compat_goim = compat_goim
+        self._counters = counters
+        self._drops = drops
+
+    async def answer(self, method: str, target: str, body: bytes) -> HttpReply:
+        """Return the reply to a request; `target` is its path and query as sent."""
+        self._counters.add("http_requests")
+        try:
+            request = parse_request(method, target)
+            if request is None:
+                self._counters.add("http_not_found")
+                return _NOT_FOUND
+            if isinstance(request, Redirect):
+                return _redirect(method, request)
+            return await self._carry_out(request, body)
+        except ParamError as exc:
+            self._drops.add("logic.bad_params")
+            return HttpReply(400, CONTENT_TYPE_TEXT, dump_reply(BAD_REQUEST, str(exc)))
+        except (BusError, StoreError, MessageTooLargeError) as exc:
+            self._drops.add("logic.http_backend")
+            return self._failed(target, exc.message)
+        except Exception:
+            # A bug of ours costs one request, as a panic does in goim.
+            logger.exception("%s %s failed", method, target)
+            self._drops.add("logic.http_bug")
+            return _PANIC
+
+    def too_large(self, method: str, target: str, size: int, limit: int) -> HttpReply:
+        """Return the reply to a request whose body is not read because of its size."""
+        self._counters.add("http_requests")
+        self._drops.add("logic.too_large")
+        return self._failed(target, MessageTooLargeError(size, limit).message)
+
+    async def _carry_out(self, request: Request, body: bytes) -> HttpReply:
+        match request:
+            case PushRoom():
+                await self._pusher.push_room(request, body)
+                return _OK
+            case PushMids():
+                await self._pusher.push_mids(request, body)
+                return _OK
+            case PushKeys():
+                if not request.keys:
+                    # Redis refuses an MGET of nothing, and goim passes that on.
+                    return self._failed(request.path, "no keys")
+                await self._pusher.push_keys(request, body)
+                return _OK
+            case PushAll():
+                await self._pusher.push_all(request, body)
+                return _OK
+            case OnlineTop():
+                return self._top(request)
+            case OnlineRoom():
+                return _data(self._online.counts(request.type, request.rooms))
+            case OnlineTotal():
+                return _data(self._nodes.total())
+            case NodesWeighted():
+                return _data(self._nodes.weighted(request.platform))
+            case NodesInstances():
+                return _data(self._nodes.instances())
+            case Sessions():
+                return await self._sessions(request)
+            case Stats():
+                return _data(self._stats())
+            case _:
+                assert_never(request)
+
+    def _top(self, request: OnlineTop) -> HttpReply:
+        if request.limit < 0:
+            if self._compat_goim:
+                return _PANIC
+            raise ParamError(f"limit is {request.limit}; expected a positive number")
+        return _data(self._online.top(request.type, request.limit))
+
+    async def _sessions(self, request: Sessions) -> HttpReply:
+        by_mid = await self._store.sessions_by_mid(request.mids)
+        by_key = await self._store.servers_by_key(request.keys)
+        return _data({"mids": {str(mid): by_mid.get(mid, {}) for mid in request.mids}, "keys": by_key})
+
+    def _failed(self, target: str, text: str) -> HttpReply:
+        if target.partition("?")[0] == PushKeys.path:
+            return HttpReply(200, CONTENT_TYPE_JSON, dump_reply(BAD_REQUEST, "" if self._compat_goim else text))
+        return HttpReply(200, CONTENT_TYPE_JSON, dump_reply(SERVER_ERROR, text))
+
+
+def _data(data: object) -> HttpReply:
+    return HttpReply(200, CONTENT_TYPE_JSON, dump_reply(OK, "", data, has_data=True))
+
+
+def _redirect(method: str, redirect: Redirect) -> HttpReply:
+    if method != "GET":
+        return HttpReply(redirect.status, "", b"", redirect.location)
+    # Go's http.Redirect gives browsers a page.
+    page = f'<a href="{html.escape(redirect.location)}">Moved Permanently</a>.\n\n'
+    return HttpReply(redirect.status, "text/html; charset=utf-8", page.encode(), redirect.location)

@@ -1,0 +1,216 @@
+"""The logic node: sessions, pushes and room counts behind gRPC and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from imctl.bus.contract import Bus
+from imctl.errors import ImctlError, StartError
+from imctl.link.contract import Handlers
+from imctl.link.methods import NODES, RENEW_ONLINE
+from imctl.link.server import LinkServer
+from imctl.logic.comets import is_offline
+from imctl.logic.config import LogicConfig
+from imctl.logic.http_api import HttpApi
+from imctl.logic.http_server import HttpServer
+from imctl.logic.nodes import Nodes
+from imctl.logic.online import OnlineCounts
+from imctl.logic.push import Pusher
+from imctl.logic.sessions import SessionHandlers
+from imctl.node import Counters, NodeStats
+from imctl.registry.contract import Registry, Watch
+from imctl.store.contract import SessionStore, StoreError
+from protocol.discovery_api import Instance
+from protocol.pb import logic
+
+__all__ = ["COMET_APPID", "LOGIC_APPID", "Logic"]
+
+logger = logging.getLogger(__name__)
+
+COMET_APPID = "goim.comet"
+LOGIC_APPID = "goim.logic"
+
+_REGISTER_TIMEOUT_S = 10.0
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})
+
+
+class Logic:
+    """One logic node; registry, bus and store are its opener's to close.
+
+    Args:
+        config: Its settings.
+        registry: Where it registers and watches comets.
+        bus: Where pushes go.
+        store: Where sessions and room counts are kept.
+    """
+
+    kind = "logic"
+
+    def __init__(self, config: LogicConfig, *, registry: Registry, bus: Bus, store: SessionStore) -> None:
+        self.name = config.hostname
+        self._config = config
+        self._registry = registry
+        self._store = store
+        self._counters = Counters()
+        self._drops = Counters()
+        self._nodes = Nodes(config)
+        self._online = OnlineCounts(store, counters=self._counters, drops=self._drops, at_once=not config.compat_goim)
+        sessions = SessionHandlers(store, config.heartbeat_limit_ns, self._counters, self._drops)
+        self.handlers: Handlers = {
+            **sessions.handlers,
+            RENEW_ONLINE: self._renew_online,
+            NODES: self._nodes.reply,
+        }
+        pusher = Pusher(
+            bus,
+            store,
+            max_message_bytes=config.max_message_bytes,
+            counters=self._counters,
+            drops=self._drops,
+        )
+        api = HttpApi(
+            pusher=pusher,
+            online=self._online,
+            nodes=self._nodes,
+            store=store,
+            stats=self.stats,
+            compat_goim=config.compat_goim,
+            counters=self._counters,
+            drops=self._drops,
+        )
+        self._http = HttpServer(
+            api,
+            host=config.host,
+            port=config.http_port,
+            max_body_bytes=config.max_message_bytes,
+            body_timeout_s=config.body_timeout_s,
+            drops=self._drops,
+        )
+        self._link = LinkServer(self.handlers, host=config.host, port=config.grpc_port, what="logic grpc")
+        self._watch: Watch | None = None
+        self._rebuilding: asyncio.Task[None] | None = None
+        self._is_registered = False
+
+    @property
+    def addresses(self) -> Mapping[str, str | None]:
+        """Where it listens: "logic.http" and "logic.grpc"."""
+        return {"logic.http": self._http.address, "logic.grpc": self._link.address}
+
+    async def start(self) -> None:
+        """Listen, watch the comets and register.
+
+        Raises:
+            StartError: a port is in use, or store or registry do not answer.
+        """
+        try:
+            await self._check_store()
+            await self._http.start()
+            await self._link.start()
+            self._watch = self._registry.watch(COMET_APPID, self._comets_changed)
+            self._rebuilding = asyncio.create_task(self._rebuild_always(), name=f"{self.name} room counts")
+            await self._register()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Leave the registry, answer what is at work for at most `grace_s`, and close. Safe to call twice."""
+        if self._is_registered:
+            self._is_registered = False
+            try:
+                async with asyncio.timeout(2.0):
+                    await self._registry.cancel(LOGIC_APPID, self.name)
+            except Exception as exc:
+                # Its lease will end by itself.
+                logger.warning("%s could not leave the registry: %s", self.name, exc)
+        await asyncio.gather(self._http.stop(grace_s), self._link.stop(grace_s))
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+        rebuilding, self._rebuilding = self._rebuilding, None
+        if rebuilding is not None:
+            rebuilding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await rebuilding
+
+    def stats(self) -> NodeStats:
+        """Return counters, drops by place and reason, and how much is known now."""
+        totals = self._nodes.total()
+        gauges = {
+            "comets": len(self._nodes.comets),
+            "connections": totals["conn_count"],
+            "rooms": len(self._online.rooms),
+        }
+        return {
+            "kind": self.kind,
+            "counters": self._counters.nonzero() | {f"link_{name}": n for name, n in self._link.stats().items()},
+            "drops": self._drops.nonzero(),
+            "gauges": gauges,
+        }
+
+    async def _renew_online(self, request: Any) -> Any:
+        """Answer RenewOnline. Any: protobuf messages."""
+        rooms = await self._online.renew(request.server, request.roomCount)
+        return logic.OnlineReply(allRoomCount=rooms)
+
+    def _comets_changed(self, instances: tuple[Instance, ...]) -> None:
+        self._nodes.update(instances)
+        self._online.set_live(instance.hostname for instance in instances if not is_offline(instance))
+
+    async def _rebuild_always(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.online_every_s)
+            try:
+                await self._online.rebuild()
+            except Exception:
+                # Counts stay as they are, and the next round may do better.
+                logger.exception("%s could not rebuild its room counts", self.name)
+
+    async def _check_store(self) -> None:
+        try:
+            await self._store.servers_by_key(("",))
+        except StoreError as exc:
+            raise StartError(exc.message, hint=exc.hint) from exc
+
+    async def _register(self) -> None:
+        host = self._config.advertise_host or self._config.host
+        if host in _WILDCARDS:
+            host = _own_address()
+        port = self._link.address.rpartition(":")[2]
+        instance = Instance(
+            appid=LOGIC_APPID,
+            hostname=self.name,
+            addrs=(f"grpc://{host}:{port}",),
+            region=self._config.region,
+            zone=self._config.zone,
+            env=self._config.env,
+            metadata={"weight": str(self._config.weight), "imctl.link": "1"},
+        )
+        self._is_registered = True
+        try:
+            async with asyncio.timeout(_REGISTER_TIMEOUT_S):
+                await self._registry.register(instance)
+        except TimeoutError as exc:
+            raise StartError(
+                f"{self.name}: the registry did not take it within {_REGISTER_TIMEOUT_S:g} s",
+                hint="is the registry running, and its address right?",
+            ) from exc
+        except ImctlError as exc:
+            raise StartError(f"{self.name}: {exc.message}", hint=exc.hint) from exc
+
+
+def _own_address() -> str:
+    """Return the address this machine has towards others; loopback when it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: connecting a UDP socket only chooses a route.
+            # 192.0.2.0/24 is for documentation, so the route is the default one.
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

@@ -1,0 +1,103 @@
+"""From a URL to a session store."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from imctl.errors import ConfigError
+from imctl.store.contract import SessionStore
+from imctl.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from imctl.store.redis import RedisStore
+
+__all__ = ["STORE_SCHEMES", "hide_password", "open_store"]
+
+_REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
+STORE_SCHEMES = ("memory", "fakeredis", *_REDIS_SCHEMES)
+
+# Held by those who opened it: a store that nobody uses any more is gone.
+_private: WeakValueDictionary[tuple[str, float], MemoryStore | RedisStore] = WeakValueDictionary()
+
+# `//user:password@`, up to the last @ before the path, and `?password=`.
+_PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|([?&]password=)[^&]*")
+
+# goim's example file has 200 ms and 500 ms; these allow for a machine that is busy with a load test.
+_CONNECT_TIMEOUT_S = 2.0
+_READ_TIMEOUT_S = 3.0
+
+
+def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
+    """Return the store of a URL; it connects when it is first used.
+
+    `memory://NAME` and `fakeredis://NAME` are private to this process; everyone
+    who opens the same name while it is in use and not closed gets the same store.
+
+    Args:
+        url: `memory://`, `fakeredis://` (goim's Redis layout inside this
+            process); or `redis://`, `rediss://`, `valkey://`, `valkeys://` with `[user:password@]host[:port][/db]`,
+            or `unix://[user:password@]/path?db=0`.
+        expire_s: How long a session lives without a refresh, 1 s or more; goim has 1800.
+
+    Raises:
+        ConfigError: the URL is not one of these.
+    """
+    if expire_s < 1:
+        raise ConfigError(f"session expiry is {expire_s:g} s; expected 1 s or more")
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in STORE_SCHEMES:
+        raise ConfigError(
+            f"session store {hide_password(url)!r} is not known; expected one of "
+            + ", ".join(f"{name}://" for name in STORE_SCHEMES),
+            hint="memory:// needs nothing; redis://127.0.0.1:6379 is a Redis on this machine",
+        )
+    if scheme in ("memory", "fakeredis"):
+        held = _private.get((url, expire_s))
+        if held is not None and not held.closed:
+            return held
+        store = MemoryStore(url=url, expire_s=expire_s) if scheme == "memory" else _open_fakeredis(url, expire_s)
+        _private[url, expire_s] = store
+        return store
+    return _open_redis(scheme, rest, url, expire_s)
+
+
+def hide_password(url: str) -> str:
+    """Return the URL with `***` in place of every password."""
+    return _PASSWORD.sub(r"\1\2***", url)
+
+
+def _open_fakeredis(url: str, expire_s: float) -> RedisStore:
+    from fakeredis import FakeAsyncRedis, FakeServer
+
+    from imctl.store.redis import RedisStore
+
+    client = FakeAsyncRedis(server=FakeServer(), decode_responses=True, protocol=2)
+    return RedisStore(client, url=url, expire_s=expire_s, persistent=False)
+
+
+def _open_redis(scheme: str, rest: str, url: str, expire_s: float) -> SessionStore:
+    # Only here: the client costs 100 ms of import, and memory:// does without.
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    from imctl.store.redis import RedisStore
+
+    # RESP2: the oldest Redis and Valkey speak it, and none of our commands gains from RESP3.
+    try:
+        client: Redis = Redis.from_url(
+            f"{_REDIS_SCHEMES[scheme]}://{rest}",
+            protocol=2,
+            decode_responses=True,
+            encoding_errors="replace",
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            socket_timeout=_READ_TIMEOUT_S,
+            # Once, at once: the usual failure is a connection the server closed while it was idle.
+            retry=Retry(NoBackoff(), 1),
+            max_connections=16,
+        )
+    except ValueError as exc:
+        raise ConfigError(f"session store {hide_password(url)!r}: {exc}") from exc
+    return RedisStore(client, url=hide_password(url), expire_s=expire_s)

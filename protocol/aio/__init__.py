@@ -1,0 +1,14 @@
+"""goim's wire over asyncio: a client for people and tests."""
+
+from protocol.aio.client import Client
+from protocol.aio.errors import AuthRefusedError, ConnectError, ConnectionClosedError, ReplyTimeoutError
+
+__all__ = [
+    # client
+    "Client",
+    # errors
+    "AuthRefusedError",
+    "ConnectError",
+    "ConnectionClosedError",
+    "ReplyTimeoutError",
+]

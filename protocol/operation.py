@@ -1,0 +1,63 @@
+"""goim's operations and what a comet does with each.
+
+Source: goim api/protocol/operation.go and internal/comet/operation.go.
+"""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["Operation", "Request", "operation_name", "request_of"]
+
+
+class Operation(enum.IntEnum):
+    """Operations with a meaning of their own; every other number belongs to the application."""
+
+    HANDSHAKE = 0
+    HANDSHAKE_REPLY = 1
+    HEARTBEAT = 2
+    HEARTBEAT_REPLY = 3
+    SEND_MSG = 4
+    SEND_MSG_REPLY = 5
+    DISCONNECT_REPLY = 6
+    AUTH = 7
+    AUTH_REPLY = 8
+    RAW = 9  # container of whole frames, only from a server
+    PROTO_READY = 10  # never on the wire
+    PROTO_FINISH = 11  # never on the wire
+    CHANGE_ROOM = 12
+    CHANGE_ROOM_REPLY = 13
+    SUB = 14
+    SUB_REPLY = 15
+    UNSUB = 16
+    UNSUB_REPLY = 17
+
+
+class Request(enum.Enum):
+    """What a frame of an authenticated client asks of comet."""
+
+    HEARTBEAT = enum.auto()  # answered by op 3 with the room's online count
+    CHANGE_ROOM = enum.auto()  # answered by op 13, the body echoed
+    SUBSCRIBE = enum.auto()  # answered by op 15, the body echoed
+    UNSUBSCRIBE = enum.auto()  # answered by op 17, the body echoed
+    RECEIVE = enum.auto()  # for logic; answered by the same op with an empty body
+
+
+_REQUESTS = {
+    Operation.HEARTBEAT: Request.HEARTBEAT,
+    Operation.CHANGE_ROOM: Request.CHANGE_ROOM,
+    Operation.SUB: Request.SUBSCRIBE,
+    Operation.UNSUB: Request.UNSUBSCRIBE,
+}
+
+_NAMES = {int(operation): operation.name.lower() for operation in Operation}
+
+
+def request_of(op: int) -> Request:
+    """Return what an operation from an authenticated client asks for; unknown ones are for logic."""
+    return _REQUESTS.get(op, Request.RECEIVE)  # type: ignore[call-overload, no-any-return]  # IntEnum keys match ints
+
+
+def operation_name(op: int) -> str:
+    """Return goim's name of an operation in lower case, or `op <n>` for an application's own."""
+    return _NAMES.get(op, f"op {op}")

@@ -1,0 +1,1 @@
+"""goim's protobuf messages: protocol, comet, logic, and link (our own)."""

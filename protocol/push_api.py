@@ -1,0 +1,439 @@
+"""goim's HTTP push API as values: requests, their parameters, and the reply envelope.
+
+A request is a method and a target (path and query); the body of a push is the
+message itself, bytes of any kind. All parameters stand in the query, also for
+POST. A reply is a JSON envelope {"code", "message", "data"}; the HTTP status
+is 200 also when `code` says that something failed, except for parameters that
+cannot be read (400). Sources: goim internal/logic/http, gin 1.7 and the
+recorded calls of a goim logic.
+
+`/imctl/sessions` is not goim's: only a logic of this project answers it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import quote as percent_quote
+
+from protocol.bodies import room_key
+from protocol.errors import RemoteError
+from protocol.golang import GoNumberError, dump_json, parse_int, parse_query
+
+__all__ = [
+    "BAD_REQUEST",
+    "CONTENT_TYPE_JSON",
+    "CONTENT_TYPE_TEXT",
+    "NOT_FOUND_TEXT",
+    "OK",
+    "OK_BODY",
+    "SERVER_ERROR",
+    "NodesInstances",
+    "NodesWeighted",
+    "OnlineRoom",
+    "OnlineTop",
+    "OnlineTotal",
+    "ParamError",
+    "PushAll",
+    "PushKeys",
+    "PushMids",
+    "PushRoom",
+    "Redirect",
+    "Reply",
+    "ReplyError",
+    "Request",
+    "Sessions",
+    "Stats",
+    "dump_reply",
+    "parse_reply",
+    "parse_request",
+]
+
+OK = 0
+BAD_REQUEST = -400
+SERVER_ERROR = -500
+
+CONTENT_TYPE_JSON = "application/json; charset=utf-8"
+CONTENT_TYPE_TEXT = "text/plain; charset=utf-8"
+"""What comes with status 400: JSON under a text type, a quirk of gin clients may know."""
+NOT_FOUND_TEXT = "404 page not found"
+"""Body of a 404, whose content type is a bare `text/plain`."""
+OK_BODY = b'{"code":0,"message":""}'
+
+_Pairs = Sequence[tuple[str, str]]
+_REQUIRED = "Key: '{0}' Error:Field validation for '{0}' failed on the 'required' tag"
+
+
+class ParamError(RemoteError):
+    """The parameters of a request cannot be used; `str()` is the message of the envelope."""
+
+    reason = "param"
+
+
+class ReplyError(RemoteError):
+    """What came back is not an envelope."""
+
+    reason = "reply"
+
+
+@dataclass(frozen=True, slots=True)
+class PushKeys:
+    """Push to connections by key; POST /goim/push/keys."""
+
+    method: ClassVar[str] = "POST"
+    path: ClassVar[str] = "/goim/push/keys"
+
+    operation: int
+    keys: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        return f"{self.path}?operation={self.operation}{_many('keys', self.keys)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PushMids:
+    """Push to all connections of users; POST /goim/push/mids."""
+
+    method: ClassVar[str] = "POST"
+    path: ClassVar[str] = "/goim/push/mids"
+
+    operation: int
+    mids: tuple[int, ...]
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        return f"{self.path}?operation={self.operation}{_many('mids', self.mids)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PushRoom:
+    """Push to the room `type://room`; POST /goim/push/room."""
+
+    method: ClassVar[str] = "POST"
+    path: ClassVar[str] = "/goim/push/room"
+
+    operation: int
+    type: str
+    room: str
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        return f"{self.path}?operation={self.operation}&type={_escape(self.type)}&room={_escape(self.room)}"
+
+    @property
+    def room_key(self) -> str:
+        """The room's key."""
+        return room_key(self.type, self.room)
+
+
+@dataclass(frozen=True, slots=True)
+class PushAll:
+    """Push to every connection; POST /goim/push/all.
+
+    Args:
+        operation: Operation of the message.
+        speed: Messages a second for the whole cluster; 0 is as fast as it goes.
+    """
+
+    method: ClassVar[str] = "POST"
+    path: ClassVar[str] = "/goim/push/all"
+
+    operation: int
+    speed: int = 0
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        return f"{self.path}?operation={self.operation}&speed={self.speed}"
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineTop:
+    """The fullest rooms whose key begins with `type`; GET /goim/online/top. `limit` may be negative."""
+
+    method: ClassVar[str] = "GET"
+    path: ClassVar[str] = "/goim/online/top"
+
+    type: str
+    limit: int
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        return f"{self.path}?type={_escape(self.type)}&limit={self.limit}"
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineRoom:
+    """Members of each room `type://room`; GET /goim/online/room."""
+
+    method: ClassVar[str] = "GET"
+    path: ClassVar[str] = "/goim/online/room"
+
+    type: str
+    rooms: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        return f"{self.path}?type={_escape(self.type)}{_many('rooms', self.rooms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineTotal:
+    """Connections and addresses of all comets; GET /goim/online/total."""
+
+    method: ClassVar[str] = "GET"
+    path: ClassVar[str] = "/goim/online/total"
+
+    @property
+    def target(self) -> str:
+        """Path of this request."""
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class NodesWeighted:
+    """The comets a client should try, and how; GET /goim/nodes/weighted."""
+
+    method: ClassVar[str] = "GET"
+    path: ClassVar[str] = "/goim/nodes/weighted"
+
+    platform: str = ""
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        return f"{self.path}?platform={_escape(self.platform)}" if self.platform else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class NodesInstances:
+    """The comets as registered; GET /goim/nodes/instances."""
+
+    method: ClassVar[str] = "GET"
+    path: ClassVar[str] = "/goim/nodes/instances"
+
+    @property
+    def target(self) -> str:
+        """Path of this request."""
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Where users and keys are connected; GET /imctl/sessions (not goim's).
+
+    `data` of the reply: {"mids": {"1": {key: server}}, "keys": {key: server}};
+    a mid that is offline has {}, a key that is offline is left out.
+    """
+
+    method: ClassVar[str] = "GET"
+    path: ClassVar[str] = "/imctl/sessions"
+
+    mids: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """Path and query of this request."""
+        query = (_many("mids", self.mids) + _many("keys", self.keys))[1:]
+        return f"{self.path}?{query}" if query else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counters of the logic that answers; GET /imctl/stats (not goim's)."""
+
+    method: ClassVar[str] = "GET"
+    path: ClassVar[str] = "/imctl/stats"
+
+    @property
+    def target(self) -> str:
+        """Path of this request."""
+        return self.path
+
+
+Request = (
+    PushKeys
+    | PushMids
+    | PushRoom
+    | PushAll
+    | OnlineTop
+    | OnlineRoom
+    | OnlineTotal
+    | NodesWeighted
+    | NodesInstances
+    | Sessions
+    | Stats
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The path of a request has a `/` at its end too many; gin sends the client to the right one.
+
+    Args:
+        status: 301 for GET, otherwise 307, which keeps method and body.
+        location: The right target.
+    """
+
+    status: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The envelope of a reply; `code` is 0 when it went well.
+
+    Args:
+        code: OK, BAD_REQUEST, SERVER_ERROR.
+        message: Free text, "" when it went well.
+        data: What was asked for, as json reads it; None when there is none.
+    """
+
+    code: int
+    message: str
+    data: Any = None
+
+
+def parse_request(method: str, target: str) -> Request | Redirect | None:
+    """Return what a request asks for; None when there is no such method and path.
+
+    Raises:
+        ParamError: the answer is status 400 with BAD_REQUEST in the envelope.
+    """
+    path, _, query = target.partition("?")
+    parse = _ROUTES.get((method, path))
+    if parse is not None:
+        return parse(parse_query(query))
+    if path.endswith("/") and (method, path[:-1]) in _ROUTES:
+        return Redirect(301 if method == "GET" else 307, target.replace(path, path[:-1], 1))
+    return None
+
+
+def dump_reply(code: int, message: str, data: Any = None, *, has_data: bool = False) -> bytes:
+    """Return the JSON of an envelope; `data` is there when it is not None, or when has_data says so.
+
+    Any: what json takes.
+    """
+    reply = {"code": code, "message": message}
+    if has_data or data is not None:
+        reply["data"] = data
+    return dump_json(reply)
+
+
+def parse_reply(body: bytes) -> Reply:
+    """Return the envelope of a reply's body.
+
+    Raises:
+        ReplyError: it is not one; perhaps the server is no goim logic.
+    """
+    if body == OK_BODY:
+        return Reply(OK, "")
+    try:
+        value = json.loads(body)
+        code, message = value["code"], value["message"]
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
+        raise ReplyError(f"reply is not goim's envelope: {body[:80]!r}") from exc
+    if type(code) is not int or type(message) is not str:
+        raise ReplyError(f"reply is not goim's envelope: {body[:80]!r}")
+    return Reply(code, message, value.get("data"))
+
+
+def _escape(text: object) -> str:
+    return percent_quote(str(text), safe="")
+
+
+def _many(name: str, values: Sequence[object]) -> str:
+    return "".join([f"&{name}={_escape(value)}" for value in values])
+
+
+def _first(pairs: _Pairs, name: str) -> str:
+    return next((_text(name, value) for key, value in pairs if key == name), "")
+
+
+def _all(pairs: _Pairs, name: str) -> list[str]:
+    return [_text(name, value) for key, value in pairs if key == name]
+
+
+def _text(name: str, value: str) -> str:
+    # Protobuf and JSON cannot carry it; goim accepts such a room and then
+    # fails at the bus, with the same outcome for the caller.
+    if not value.isascii() and any("\udc80" <= letter <= "\udcff" for letter in value):
+        raise ParamError(f"{name} is not UTF-8")
+    return value
+
+
+def _number(text: str, bits: int) -> int:
+    try:
+        return parse_int(text, bits)
+    except GoNumberError as exc:
+        raise ParamError(str(exc)) from None
+
+
+def _require(**fields: object) -> None:
+    missing = [name for name, value in fields.items() if not value]
+    if missing:
+        raise ParamError("\n".join(map(_REQUIRED.format, missing)))
+
+
+def _push_keys(pairs: _Pairs) -> PushKeys:
+    return PushKeys(_number(_first(pairs, "operation"), 32), tuple(_all(pairs, "keys")))
+
+
+def _push_mids(pairs: _Pairs) -> PushMids:
+    operation = _number(_first(pairs, "operation"), 32)
+    return PushMids(operation, tuple([_number(mid, 64) for mid in _all(pairs, "mids")]))
+
+
+def _push_room(pairs: _Pairs) -> PushRoom:
+    operation = _number(_first(pairs, "operation"), 32)
+    kind, room = _first(pairs, "type"), _first(pairs, "room")
+    if not (operation and kind and room):
+        _require(Op=operation, Type=kind, Room=room)
+    return PushRoom(operation, kind, room)
+
+
+def _push_all(pairs: _Pairs) -> PushAll:
+    operation = _number(_first(pairs, "operation"), 32)
+    speed = _number(_first(pairs, "speed"), 32)
+    _require(Op=operation)
+    return PushAll(operation, speed)
+
+
+def _online_top(pairs: _Pairs) -> OnlineTop:
+    kind, limit = _first(pairs, "type"), _number(_first(pairs, "limit"), 64)
+    _require(Type=kind, Limit=limit)
+    return OnlineTop(kind, limit)
+
+
+def _online_room(pairs: _Pairs) -> OnlineRoom:
+    kind, rooms = _first(pairs, "type"), _all(pairs, "rooms")
+    _require(Type=kind, Rooms=rooms)
+    return OnlineRoom(kind, tuple(rooms))
+
+
+def _sessions(pairs: _Pairs) -> Sessions:
+    return Sessions(tuple([_number(mid, 64) for mid in _all(pairs, "mids")]), tuple(_all(pairs, "keys")))
+
+
+_ROUTES: dict[tuple[str, str], Callable[[_Pairs], Request]] = {
+    (PushKeys.method, PushKeys.path): _push_keys,
+    (PushMids.method, PushMids.path): _push_mids,
+    (PushRoom.method, PushRoom.path): _push_room,
+    (PushAll.method, PushAll.path): _push_all,
+    (OnlineTop.method, OnlineTop.path): _online_top,
+    (OnlineRoom.method, OnlineRoom.path): _online_room,
+    (OnlineTotal.method, OnlineTotal.path): lambda pairs: OnlineTotal(),
+    (NodesWeighted.method, NodesWeighted.path): lambda pairs: NodesWeighted(_first(pairs, "platform")),
+    (NodesInstances.method, NodesInstances.path): lambda pairs: NodesInstances(),
+    (Sessions.method, Sessions.path): _sessions,
+    (Stats.method, Stats.path): lambda pairs: Stats(),
+}

@@ -1,0 +1,1 @@
+"""The simulator: many clients, a schedule, a ledger of what each received."""

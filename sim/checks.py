@@ -1,0 +1,145 @@
+"""What no single key of a scenario can tell: names, references, and whether anybody would hear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sim.errors import Problem
+from sim.fields import Read, nearest
+from sim.scenario import DEFAULT_OP, Phase, Population, PublishTo
+
+__all__ = ["check_identities", "check_phases", "check_target", "check_unique_names"]
+
+_SOURCES = {PublishTo.ROOM: "rooms", PublishTo.MID: "mids", PublishTo.KEY: "keys"}
+_NEEDS = {PublishTo.ROOM: "room", PublishTo.MID: "mid", PublishTo.KEY: "key"}
+_EXAMPLES = {
+    PublishTo.ROOM: "room: live://${1..4}",
+    PublishTo.MID: "mid: 1000",
+    PublishTo.KEY: "key: viewer-",
+}
+
+
+def check_unique_names(sections: Mapping[str, Sequence[Read]], problems: list[Problem]) -> None:
+    """Names are how publishers, expectations and reports refer to an entry."""
+    for entries in sections.values():
+        seen: dict[str, Read] = {}
+        for read in entries:
+            name = read.values.get("name")
+            if name is None:
+                continue
+            if name in seen:
+                message = f'{read.path}.name is "{name}", as {seen[name].path}.name; expected each name once'
+                problems.append(read.problem("name", message, f"name: {name}-2"))
+            seen.setdefault(name, read)
+
+
+def check_phases(entries: Sequence[Read], phases: Sequence[Phase], problems: list[Problem]) -> None:
+    """A run without a measured phase would have nothing to say."""
+    if phases and len(phases) == len(entries) and not any(phase.measure for phase in phases):
+        message = f"{entries[-1].path} and all others have measure: false; expected a measured phase"
+        problems.append(entries[-1].problem("measure", message, "measure: true"))
+
+
+def check_identities(entries: Sequence[Read], populations: Sequence[Population], problems: list[Problem]) -> None:
+    """Each client has its own mid and its own key, or the ledger could not tell who got what."""
+    for number, population in enumerate(populations):
+        for other_number in range(number):
+            other = populations[other_number]
+            here, there = entries[number], entries[other_number]
+            mine, others = _mids(population), _mids(other)
+            if mine.start < others.stop and others.start < mine.stop:
+                message = (
+                    f"{here.path}.mid: {mine.start} to {mine.stop - 1} overlaps the {others.start} to "
+                    f"{others.stop - 1} of {there.path}; expected a mid for each client"
+                )
+                problems.append(here.problem("mid", message, f"mid: {others.stop}"))
+            if _keys_overlap(population, other):
+                message = (
+                    f'{here.path}.key is "{population.keys}", which gives keys that "{other.keys}" of {there.path} '
+                    "gives too; expected a key for each client"
+                )
+                problems.append(here.problem("key", message, f"key: {population.name}-"))
+
+
+def check_target(
+    read: Read, entries: Sequence[Read], populations: Sequence[Population], problems: list[Problem]
+) -> str | None:
+    """Check whom a publisher reaches.
+
+    Returns:
+        The name of its population, empty for a push to all; None when there is a problem.
+    """
+    before = len(problems)
+    to = PublishTo(read.values["to"])
+    source = _SOURCES.get(to, "")
+    _check_no_other_keys(read, to, source, problems)
+    if not source:
+        _check_heard(read, populations, problems)
+        return "" if len(problems) == before else None
+    if source in read.bad:
+        return None
+    name = read.values[source]
+    names = [entry.values["name"] for entry in entries if "name" in entry.values]
+    if name is None:
+        message = f"{read.path} is to: {to} and has no {source}; expected whose {source}"
+        problems.append(
+            read.item.problem(f"{read.path}.{source}", message, f"{source}: {next(iter(names), 'viewers')}")
+        )
+        return None
+    if name not in names:
+        meant = nearest(name, names)
+        message = f'{read.path}.{source} is "{name}"; expected a name of clients: {", ".join(names) or "there is none"}'
+        problems.append(read.problem(source, message, f"did you mean {meant}?" if meant else ""))
+        return None
+    population = next((population for population in populations if population.name == name), None)
+    if population is None:
+        return None  # it has a problem of its own
+    if not (population.rooms if to is PublishTo.ROOM else population.mids if to is PublishTo.MID else population.keys):
+        message = f"{read.path}.{source} is {name}, whose clients have no {_NEEDS[to]}"
+        problems.append(read.problem(source, message, f"in clients, {name}: {_EXAMPLES[to]}"))
+    elif to is not PublishTo.ROOM:  # as in goim, a push to a room does not ask what its members accept
+        _check_heard(read, [population], problems)
+    return name if len(problems) == before else None
+
+
+def _check_no_other_keys(read: Read, to: PublishTo, source: str, problems: list[Problem]) -> None:
+    for key in ("rooms", "mids", "keys", "speed"):
+        if read.values.get(key) is None or key == source or (key == "speed" and to is PublishTo.ALL):
+            continue
+        fits = next((str(other) for other, name in _SOURCES.items() if name == key), str(PublishTo.ALL))
+        expected = f"only {source}" if source else "none, because all clients are meant"
+        if key == "speed":
+            expected = "no speed, which only a push to all has"
+        message = f"{read.path}.{key} does not go with to: {to}; expected {expected}"
+        problems.append(read.problem(key, message, f"to: {fits}"))
+
+
+def _check_heard(read: Read, populations: Sequence[Population], problems: list[Problem]) -> None:
+    """A push by mid, by key or to all reaches only clients that accept its operation."""
+    op = read.values.get("op")
+    if op is None or not populations or any(op in population.accepts for population in populations):
+        return
+    names = ", ".join(population.name for population in populations)
+    accepted = sorted({op for population in populations for op in population.accepts})
+    known = ", ".join(map(str, accepted)) if accepted else f"none; the default is {DEFAULT_OP}"
+    message = f"{read.path} sends op {op}, which no client of {names} accepts; expected one of {known}"
+    problems.append(read.problem("op", message, f"accepts: [{op}] in clients"))
+
+
+def _mids(population: Population) -> range:
+    """Return the mids of a population; without any, a range that overlaps none."""
+    return range(0) if population.mids is None else range(population.mids, population.mids + population.count)
+
+
+def _keys_overlap(one: Population, other: Population) -> bool:
+    """Whether two prefixes can give one key: `a` + `10` is `a1` + `0`."""
+    if one.keys is None or other.keys is None:
+        return False
+    short, long = (one, other) if len(one.keys) <= len(other.keys) else (other, one)
+    prefix = short.keys or ""
+    if not (long.keys or "").startswith(prefix):
+        return False
+    rest = (long.keys or "")[len(prefix) :]
+    # A client's number has no leading zero, and none is over the count of its population.
+    return not rest or (re.fullmatch(r"[1-9][0-9]*", rest) is not None and int(rest + "0") < short.count)

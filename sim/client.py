@@ -1,0 +1,232 @@
+"""One simulated client: a slotted protocol, no task and no timer of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic_ns
+from typing import TYPE_CHECKING, cast
+
+from protocol.errors import WireError
+from protocol.frame import Frame, pack_frame, parse_frames
+from protocol.operation import Operation
+from protocol.raw import flatten
+from protocol.websocket import ClientUpgrade, MessageDecoder, serialize_message
+from sim.ledger import Cursor
+from sim.memo import CODE_BITS, Chunk, Entry, code_of
+
+if TYPE_CHECKING:
+    from sim.plan import ClientPlan
+    from sim.swarm import Swarm
+
+__all__ = ["SimClient"]
+
+_MASK = (1 << CODE_BITS) - 1
+# A fixed mask of zeros: it costs nothing to apply, and hides nothing from a server under test.
+_NO_MASK = b"\0\0\0\0"
+_BINARY = 2
+_CLOSE, _PING = 8, 9
+
+
+class SimClient(asyncio.Protocol):
+    """One client of a swarm.
+
+    Attributes:
+        next: Place in a stream (memo.code_of) at which the next message of the
+            current stream is expected; -1 before the first.
+        cursors: By stream; the one of the current stream lags behind `next`.
+        joined_ns: When the auth reply was read; 0 before.
+        left_ns: When the connection ended; 0 while it is there.
+    """
+
+    __slots__ = (
+        "cursors",
+        "joined_ns",
+        "left_ns",
+        "next",
+        "plan",
+        "rest",
+        "swarm",
+        "transport",
+        "upgrade",
+    )
+
+    def __init__(self, swarm: Swarm, plan: ClientPlan) -> None:
+        self.swarm = swarm
+        self.plan = plan
+        self.next = -1
+        self.cursors: dict[int, Cursor] | None = None
+        self.rest = b""
+        self.joined_ns = 0
+        self.left_ns = 0
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made()
+        self.upgrade: ClientUpgrade | None = None
+
+    # --- asyncio.Protocol ---------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the upgrade, or authenticate at once."""
+        self.transport = cast(asyncio.Transport, transport)
+        if self.plan.is_ws:
+            self.upgrade = ClientUpgrade("imctl-sim", self.plan.index.to_bytes(16, "big"))
+            self.transport.write(self.upgrade.request)
+        else:
+            self.send(Operation.AUTH, self.plan.token.serialize())
+
+    def data_received(self, data: bytes) -> None:
+        """Count a delivery: the hot path of the whole simulator."""
+        swarm = self.swarm
+        chunk = swarm.chunks.get(data)
+        if chunk is not None and chunk.first == self.next:
+            self.next = chunk.next
+            now = monotonic_ns()
+            if now < chunk.until_ns:
+                chunk.waiting += 1
+            else:
+                swarm.memo.roll(chunk, now)
+            return
+        try:
+            self._receive(data, chunk, monotonic_ns())
+        except (WireError, ValueError) as exc:
+            swarm.broken(self, str(exc))
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end; the ledger judges by it."""
+        self.left_ns = monotonic_ns()
+        self.swarm.lost(self)
+
+    def hang_up(self) -> None:
+        """End the connection at once, if there is one."""
+        if self.transport and not self.left_ns:
+            self.transport.abort()
+
+    # --- requests -----------------------------------------------------------
+
+    def send(self, op: int, body: bytes = b"") -> None:
+        """Send one frame, as a WebSocket message where the client is one."""
+        frame = pack_frame(op, body)
+        self.transport.write(serialize_message(frame, mask=_NO_MASK) if self.plan.is_ws else frame)
+
+    # --- receiving ----------------------------------------------------------
+
+    def _receive(self, data: bytes, chunk: Chunk | None, now: int) -> None:
+        """Take a chunk that is not the plain continuation of this client's stream."""
+        if chunk is not None and not self.rest:
+            if self._take(chunk.entries):
+                self._count(chunk, now)
+            return
+        if self.upgrade is not None:
+            behind = self.upgrade.feed(data)
+            if behind is None:
+                return
+            self.upgrade = None
+            self.send(Operation.AUTH, self.plan.token.serialize())
+            data = behind
+        whole = self.rest + data if self.rest else data
+        frames, used = self._decode(whole)
+        is_memo = not self.rest and used == len(data)
+        self._set_rest(whole[used:])
+        entries: list[Entry] = []
+        for frame in frames:
+            entry = self.swarm.entry_of(frame)
+            if entry is not None:
+                entries.append(entry)
+            else:
+                is_memo = False
+                self._control(frame, now)
+        if not entries:
+            return
+        new = self._take(entries)
+        if is_memo and new:
+            self._count(self.swarm.memo.add(data, tuple(entries)), now)
+        elif new:
+            self.swarm.record(tuple(entries), now, 1)
+
+    def _count(self, chunk: Chunk, now: int) -> None:
+        if now < chunk.until_ns:
+            chunk.waiting += 1
+        else:
+            self.swarm.memo.roll(chunk, now)
+
+    def _decode(self, data: bytes) -> tuple[list[Frame], int]:
+        """Return the application's frames in the bytes, and how many bytes they took."""
+        if not self.plan.is_ws:
+            return parse_frames(data)
+        decoder = MessageDecoder()
+        decoder.feed(data)
+        frames: list[Frame] = []
+        while (message := decoder.next_message()) is not None:
+            if message.opcode <= _BINARY:
+                outer, used = parse_frames(message.payload)
+                if used != len(message.payload):
+                    raise ValueError(f"message of {len(message.payload)} bytes holds {used} bytes of frames")
+                for frame in outer:
+                    frames += flatten(frame)
+            elif message.opcode == _PING:
+                self.transport.write(serialize_message(message.payload, opcode=10, mask=_NO_MASK))
+            elif message.opcode == _CLOSE:
+                self.transport.close()
+        return frames, len(data) - decoder.buffered
+
+    def _set_rest(self, rest: bytes) -> None:
+        self.rest = rest
+        if rest and self.next >= 0:
+            # No chunk matches while half a frame waits.
+            self._save_cursor()
+            self.next = -1
+
+    def _control(self, frame: Frame, now: int) -> None:
+        if frame.op == Operation.AUTH_REPLY and not self.joined_ns:
+            self.joined_ns = now
+            self.swarm.joined(self)
+        elif frame.op == Operation.HEARTBEAT_REPLY:
+            self.swarm.heartbeat_replies += 1
+        else:
+            self.swarm.foreign += 1
+
+    def _take(self, entries: tuple[Entry, ...] | list[Entry]) -> bool:
+        """Move the cursors; return whether all were new to this client, recording none of them then.
+
+        When some are duplicates, or not for this client, the others are recorded here.
+        """
+        self._save_cursor()
+        swarm = self.swarm
+        cursors = self.cursors
+        if cursors is None:
+            cursors = self.cursors = {}
+        fresh: list[Entry] = []
+        cursor: Cursor | None = None
+        for entry in entries:
+            stream, sequence = entry.stream, entry.sequence
+            if stream not in self.plan.streams:
+                swarm.deliveries[entry.phase].unexpected += 1
+                continue
+            cursor = cursors.get(stream)
+            if cursor is None:
+                cursor = cursors[stream] = Cursor(sequence)
+            highest = cursor.next - 1
+            if not cursor.take(sequence):
+                swarm.deliveries[entry.phase].duplicated += 1
+                continue
+            if sequence < highest:
+                swarm.late[stream, sequence, highest] += 1
+            fresh.append(entry)
+        if cursor is not None and not self.rest:
+            self.next = code_of(entries[-1].stream, cursor.next) if entries[-1].stream in cursors else -1
+        if len(fresh) == len(entries):
+            return True
+        if fresh:
+            swarm.record(tuple(fresh), monotonic_ns(), 1)
+        return False
+
+    def _save_cursor(self) -> None:
+        if self.next >= 0 and self.cursors is not None:
+            cursor = self.cursors.get(self.next >> CODE_BITS)
+            if cursor is not None:
+                cursor.next = self.next & _MASK
+        self.next = -1
+
+    def close_books(self) -> dict[int, Cursor]:
+        """Return the cursors, complete."""
+        self._save_cursor()
+        return self.cursors or {}

@@ -1,0 +1,182 @@
+"""Expected against seen, for each receiver.
+
+Every target that is published to (a room, a mid, a key, all) is one stream of
+messages numbered from 0. The publisher keeps a log of each stream; each
+client keeps a cursor into it. Which messages a client had to get is decided
+at the end, when the log is complete:
+
+- A message counts only when logic acknowledged it. One that was refused, or
+  whose answer never came, may or may not arrive; neither is an error here.
+- A client is a member from the moment it has read its auth reply to the
+  moment its connection ended. It had to get every acknowledged message whose
+  push began within that time, judged by the time the HTTP request began.
+- A message that arrives without having had to (its push began before the
+  auth reply was read) is no error either: joining and pushing overlapped.
+
+A message is lost when it had to arrive and did not; duplicated for every copy
+after the first; reordered when it came after one whose push began only after
+its own push had been acknowledged (messages whose pushes overlap have no
+order to keep); unexpected when the client was no member of its stream, or
+when the log does not know it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+__all__ = ["Cursor", "Delivery", "LateArrivals", "StreamLog", "StreamSummary"]
+
+_MAX_GAP = 1_000_000  # a jump beyond this is no gap but a broken number
+
+LateArrivals = Counter[tuple[int, int, int]]
+"""(stream, sequence, highest sequence seen before it) -> how many clients saw it so."""
+
+
+@dataclass(slots=True)
+class StreamLog:
+    """What was published to one stream, by sequence.
+
+    Args:
+        phase: Index of the phase of the intended time; never falls.
+        sent_ns: When the HTTP request began; never falls.
+        done_ns: When the answer came, or the wait for it ended.
+        accepted: 1 when logic acknowledged it, else 0.
+    """
+
+    phase: list[int] = field(default_factory=list)
+    sent_ns: list[int] = field(default_factory=list)
+    done_ns: list[int] = field(default_factory=list)
+    accepted: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.sent_ns)
+
+    def accepted_before(self) -> list[int]:
+        """Return, for each sequence and one past the last, how many before it were acknowledged."""
+        return [0, *accumulate(self.accepted)]
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Counts of one phase, summed over receivers."""
+
+    expected: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    unexpected: int = 0
+    lost_dead: int = 0  # of `lost`: to clients whose connection had ended
+
+    def add(self, other: Delivery) -> None:
+        """Add the counts of another."""
+        self.expected += other.expected
+        self.lost += other.lost
+        self.duplicated += other.duplicated
+        self.reordered += other.reordered
+        self.unexpected += other.unexpected
+        self.lost_dead += other.lost_dead
+
+
+class Cursor:
+    """How far one client has got in one stream.
+
+    Attributes:
+        first: The first sequence seen.
+        next: One past the highest sequence seen.
+        missing: Sequences between the two that have not been seen; None for none.
+        early: Sequences below `first` that came after it; None for none.
+    """
+
+    __slots__ = ("early", "first", "missing", "next")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.next = first
+        self.missing: set[int] | None = None
+        self.early: set[int] | None = None
+
+    def take(self, sequence: int) -> bool:
+        """Note an arrival; return False when it is a duplicate."""
+        expected = self.next
+        if sequence == expected:
+            self.next = sequence + 1
+            return True
+        if sequence > expected:
+            if sequence - expected > _MAX_GAP:
+                raise ValueError(f"sequence {sequence} after {expected - 1}")
+            if self.missing is None:
+                self.missing = set()
+            self.missing.update(range(expected, sequence))
+            self.next = sequence + 1
+            return True
+        if sequence < self.first:
+            if self.early is None:
+                self.early = set()
+            if sequence in self.early:
+                return False
+            self.early.add(sequence)
+            return True
+        if self.missing is not None and sequence in self.missing:
+            self.missing.remove(sequence)
+            return True
+        return False
+
+    def lost(self, low: int, high: int, before: Sequence[int], accepted: Sequence[int]) -> int:
+        """Return how many acknowledged messages of [low, high) were not seen.
+
+        Args:
+            low: First sequence that counts.
+            high: One past the last.
+            before: StreamLog.accepted_before().
+            accepted: StreamLog.accepted.
+        """
+        if low >= high:
+            return 0
+        unseen = 0
+        first = min(max(self.first, low), high)
+        unseen += before[first] - before[low]
+        if self.early:
+            unseen -= sum(accepted[sequence] for sequence in self.early if low <= sequence < first)
+        following = min(max(self.next, low), high)
+        unseen += before[high] - before[max(following, first)]
+        if self.missing:
+            unseen += sum(accepted[sequence] for sequence in self.missing if low <= sequence < high)
+        return unseen
+
+
+class StreamSummary:
+    """One stream's log with what is needed to judge many clients quickly."""
+
+    __slots__ = ("before", "log", "starts")
+
+    def __init__(self, log: StreamLog, phases: int) -> None:
+        self.log = log
+        self.before = log.accepted_before()
+        self.starts = [bisect_left(log.phase, phase) for phase in range(phases)] + [len(log)]
+
+    def judge(self, cursor: Cursor | None, joined_ns: int, left_ns: int | None, deliveries: Sequence[Delivery]) -> None:
+        """Add to each phase's counts what a member from `joined_ns` to `left_ns` had to get and missed."""
+        log = self.log
+        low = bisect_left(log.sent_ns, joined_ns)
+        high = len(log) if left_ns is None else bisect_left(log.sent_ns, left_ns)
+        for phase, delivery in enumerate(deliveries):
+            begin, end = max(low, self.starts[phase]), min(high, self.starts[phase + 1])
+            if begin >= end:
+                continue
+            expected = self.before[end] - self.before[begin]
+            lost = expected if cursor is None else cursor.lost(begin, end, self.before, log.accepted)
+            delivery.expected += expected
+            delivery.lost += lost
+            if left_ns is not None:
+                delivery.lost_dead += lost
+
+    def reordered(self, sequence: int, highest: int) -> int | None:
+        """Return the phase of a late arrival that broke an order, None when the pushes overlapped."""
+        log = self.log
+        if highest < len(log) and log.sent_ns[highest] >= log.done_ns[sequence]:
+            return log.phase[sequence]
+        return None

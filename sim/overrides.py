@@ -1,0 +1,141 @@
+"""Changes to a scenario from the command line: `--set path=value`, `--clients N`, `--duration 30s`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+
+from sim.errors import Problem
+from sim.fields import nearest
+from sim.scenario import Phase, Population
+from sim.yaml_tree import Item, parse_value
+
+__all__ = ["apply_set", "scale_clients", "scale_phases"]
+
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+_EXAMPLE = "--set clients.viewers.count=10"
+
+
+def apply_set(root: Item, text: str, problems: list[Problem]) -> None:
+    """Change one value of a scenario's tree.
+
+    An entry of a list is named by its number, `clients[0].count=10`, or by its
+    `name`: `clients.viewers.count=10`. The value is read as YAML, so
+    `expect=[]` and `clients[0].accepts=[1000, 1001]` work. A key that is not there yet is
+    added; whether the format knows it is checked with the rest of the file.
+    """
+    source = f"--set {text}"
+    path, equals, written = text.partition("=")
+    steps = _steps(path.strip())
+    if not equals or not steps:
+        message = f'"{text}" is not a change; expected path=value'
+        problems.append(Problem(source, 0, 0, "", message, _EXAMPLE))
+        return
+    value = parse_value(written.strip(), file=source, problems=problems)
+    if value is None:
+        return
+    item = root
+    done = ""
+    for step in steps[:-1]:
+        found = _child(item, step, done, source, problems)
+        if found is None:
+            return
+        item, done = found
+    _put(item, steps[-1], value, done, source, problems)
+
+
+def scale_clients(populations: Sequence[Population], total: int) -> tuple[Population, ...]:
+    """Return the populations with `total` clients together, each in its old share and none empty.
+
+    Raises:
+        ValueError: total is under the number of populations.
+    """
+    if total < len(populations):
+        raise ValueError(f"{total} clients for {len(populations)} populations; expected at least one for each")
+    before = sum(population.count for population in populations)
+    shares = [divmod(population.count * total, before) for population in populations]
+    counts = [whole for whole, _ in shares]
+    # Largest remainder: what rounding down left over goes where it took most.
+    by_remainder = sorted(range(len(shares)), key=lambda number: -shares[number][1])
+    for number in by_remainder[: total - sum(counts)]:
+        counts[number] += 1
+    for number, count in enumerate(counts):
+        if not count:
+            counts[counts.index(max(counts))] -= 1
+            counts[number] = 1
+    return tuple(
+        dataclasses.replace(population, count=count) for population, count in zip(populations, counts, strict=True)
+    )
+
+
+def scale_phases(phases: Sequence[Phase], measured_s: float) -> tuple[Phase, ...]:
+    """Return the phases with the measured ones `measured_s` long together; the others stay as they are."""
+    before = math.fsum(phase.duration_s for phase in phases if phase.measure)
+    return tuple(
+        dataclasses.replace(phase, duration_s=phase.duration_s * measured_s / before) if phase.measure else phase
+        for phase in phases
+    )
+
+
+def _steps(path: str) -> list[str]:
+    """Return the keys and numbers of a path; empty when it is no path."""
+    steps: list[str] = []
+    position = 0
+    while position < len(path):
+        match = _STEP.match(path, position)
+        if match is None or (position == 0 and path[0] == "."):
+            return []
+        steps.append(match[1] or match[2])
+        position = match.end()
+    return steps
+
+
+def _child(item: Item, step: str, path: str, source: str, problems: list[Problem]) -> tuple[Item, str] | None:
+    if isinstance(item.value, list):
+        number = _number_of(item, step, path, source, problems)
+        return None if number is None else (item.value[number], f"{path}[{number}]")
+    child = f"{path}.{step}" if path else step
+    if not isinstance(item.value, dict):
+        problems.append(Problem(source, 0, 0, child, f"{path} is {item.written()}; expected a mapping with {step}"))
+        return None
+    if step not in item.value:
+        meant = nearest(step, item.value)
+        message = f"{path or 'the scenario'} has no {step}; expected one of {', '.join(item.value)}"
+        problems.append(Problem(source, 0, 0, child, message, f"did you mean {meant}?" if meant else ""))
+        return None
+    return item.value[step], child
+
+
+def _number_of(item: Item, step: str, path: str, source: str, problems: list[Problem]) -> int | None:
+    """Return which entry of a list a step means."""
+    assert isinstance(item.value, list)
+    if step.isdecimal() and int(step) < len(item.value):
+        return int(step)
+    names: dict[str, int] = {}
+    for number, entry in enumerate(item.value):
+        if isinstance(entry.value, dict) and "name" in entry.value:
+            names.setdefault(str(entry.value["name"].value), number)
+    if step in names:
+        return names[step]
+    meant = nearest(step, names)
+    known = [*names, f"0 to {len(item.value) - 1}"] if item.value else ["nothing: the list is empty"]
+    message = f'{path} has no entry "{step}"; expected one of {", ".join(known)}'
+    problems.append(Problem(source, 0, 0, path, message, f"did you mean {path}.{meant}?" if meant else ""))
+    return None
+
+
+def _put(item: Item, step: str, value: Item, path: str, source: str, problems: list[Problem]) -> None:
+    if isinstance(item.value, dict):
+        item.value[step] = value
+        item.keys.setdefault(step, (0, 0))
+        return
+    if isinstance(item.value, list):
+        number = _number_of(item, step, path, source, problems)
+        if number is not None:
+            item.value[number] = value
+        return
+    child = f"{path}.{step}" if path else step
+    problems.append(Problem(source, 0, 0, child, f"{path} is {item.written()}; expected a mapping with {step}"))

@@ -1,0 +1,269 @@
+"""The result of a run on a terminal: the verdict and why, then the numbers, most telling first.
+
+Eighty columns, and every meaning in words as well as in colour, so a log file
+or a terminal without colour says the same.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sim.expect import format_value
+from sim.report.model import DeliveryReport, LatencyStats, PublishReport, RunReport, Verdict
+from sim.units import format_bytes, format_duration
+
+__all__ = ["RunSummary", "sparkline", "summary_text"]
+
+WIDTH = 80
+
+_VERDICTS = {
+    Verdict.PASS: ("PASS", "bold green", "every expectation holds"),
+    Verdict.FAIL: ("FAIL", "bold red", "the cluster is not what the scenario expects"),
+    Verdict.INVALID: ("INVALID", "bold yellow", "the load generator was the bottleneck: no word on the cluster"),
+    Verdict.ABORTED: ("ABORTED", "bold yellow", "the run was ended early"),
+}
+
+Bucket = tuple[int, int, int]
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A report that a printer can show: render() for people, to_json() for programs.
+
+    Args:
+        report: The run.
+        buckets: Overall latency as (low ns, high ns, count), for the small histogram; none without.
+    """
+
+    report: RunReport
+    buckets: Sequence[Bucket] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result document."""
+        return self.report.to_dict()
+
+    def render(self, console: Console) -> None:
+        """Print it."""
+        # At most 80 columns, so that columns stay near each other on a wide terminal too.
+        console.print(_summary(self.report, self.buckets), width=min(WIDTH, console.width), soft_wrap=False)
+
+
+def summary_text(report: RunReport, buckets: Sequence[Bucket] = ()) -> str:
+    """Return the summary as plain text, 80 columns wide."""
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False, highlight=False)
+    with console.capture() as capture:
+        RunSummary(report, buckets).render(console)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def sparkline(buckets: Iterable[Bucket], width: int = 40) -> str:
+    """Return a histogram in one line: left to right the smallest to the largest value, on a logarithmic axis.
+
+    A height is the bar's share of the highest one; any count at all is at
+    least the lowest bar. A bucket wider than a bar is spread over what it covers.
+    """
+    filled = [(math.log(max(low, 1)), math.log(max(high, 2)), count) for low, high, count in buckets if count > 0]
+    if not filled:
+        return ""
+    start = min(low for low, _, _ in filled)
+    step = (max(high for _, high, _ in filled) - start) / width
+    columns = [0.0] * width
+    for low, high, count in filled:
+        first = min(int((low - start) / step), width - 1)
+        last = min(int((high - start) / step), width - 1)
+        for column in range(first, last + 1):
+            columns[column] += count / (last - first + 1)
+    highest = max(columns)
+    return "".join(_BARS[math.ceil(count * len(_BARS) / highest) - 1] if count else " " for count in columns)
+
+
+def _summary(report: RunReport, buckets: Sequence[Bucket]) -> Group:
+    parts: list[RenderableType] = [*_verdict(report)]
+    parts += _section("Expectations", _expectations(report))
+    parts += _section("Latency, planned time to read, in ms", _latency(report), _histogram(report, buckets))
+    parts += _section("Delivery", _delivery(report), _delivery_notes(report))
+    parts += _section("Publishing", _publishing(report))
+    parts += _section("Nodes", _nodes(report))
+    parts += _section("Clients and load generator", _generator(report))
+    return Group(*parts)
+
+
+def _section(title: str, *parts: RenderableType | None) -> list[RenderableType]:
+    shown = [Padding(part, (0, 0, 0, 2)) for part in parts if part is not None]
+    return [Text(), Text(title, style="bold"), *shown] if shown else []
+
+
+def _verdict(report: RunReport) -> list[RenderableType]:
+    word, style, meaning = _VERDICTS[report.verdict]
+    if report.verdict is Verdict.PASS and not report.expect:
+        meaning = "no expectation was given"
+    length = format_duration(sum(phase.duration_s for phase in report.phases)) if report.phases else ""
+    facts = [f"{report.scenario} against {report.target}", f"{report.clients.connected:,} clients"]
+    if length:
+        facts.append(length)
+    facts.append(f"seed {report.seed}")
+    lines: list[RenderableType] = [Text.assemble((word, style), f"  {meaning}"), Text(", ".join(facts), style="dim")]
+    lines += [_bullet(reason, style) for reason in report.reasons]
+    return lines
+
+
+def _bullet(reason: str, style: str) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(Text("-", style=style), Text(reason))
+    return grid
+
+
+def _expectations(report: RunReport) -> Table | None:
+    if not report.expect:
+        return None
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    for result in report.expect:
+        mark = Text("ok", style="green") if result.passed else Text("FAILED", style="bold red")
+        value = "not measured" if result.value is None else format_value(result.value, result.unit)
+        table.add_row(mark, result.expr, value)
+    return table
+
+
+def _table(*names: str) -> Table:
+    """Return a table whose first column is text and the others are numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column(names[0], overflow="fold")
+    for name in names[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _latency(report: RunReport) -> Table | None:
+    if not report.latency_ms.count and not any(phase.latency_ms.count for phase in report.phases):
+        return None
+    table = _table("", "deliveries", "p50", "p90", "p99", "max")
+    _latency_row(table, Text("overall", style="bold"), report.latency_ms)
+    for phase in report.phases:
+        _latency_row(table, _phase_name(phase.name, phase.measure), phase.latency_ms)
+    return table
+
+
+def _latency_row(table: Table, name: Text, stats: LatencyStats) -> None:
+    numbers = (stats.p50, stats.p90, stats.p99, stats.max)
+    table.add_row(name, f"{stats.count:,}", *map(_ms, numbers))
+
+
+def _phase_name(name: str, measure: bool) -> Text:
+    return Text(name) if measure else Text(f"({name})", style="dim")
+
+
+def _histogram(report: RunReport, buckets: Sequence[Bucket]) -> Text | None:
+    line = sparkline(buckets)
+    if not line or report.latency_ms.count == 0:
+        return None
+    return Text.assemble(
+        (f"{_ms(report.latency_ms.min)} ", "dim"), (line, "cyan"), (f" {_ms(report.latency_ms.max)} (log scale)", "dim")
+    )
+
+
+def _delivery(report: RunReport) -> Table:
+    table = _table("", "expected", "delivered", "lost", "duplicated", "reordered", "unexpected")
+    _delivery_row(table, Text("overall", style="bold"), report.delivery)
+    for phase in report.phases:
+        _delivery_row(table, _phase_name(phase.name, phase.measure), phase.delivery)
+    return table
+
+
+def _delivery_row(table: Table, name: Text, delivery: DeliveryReport) -> None:
+    faults = (delivery.lost, delivery.duplicated, delivery.reordered, delivery.unexpected)
+    marked = [Text(f"{fault:,}", style="bold red" if fault else "") for fault in faults]
+    table.add_row(name, f"{delivery.expected:,}", f"{delivery.delivered:,}", *marked)
+
+
+def _delivery_notes(report: RunReport) -> Text:
+    lines = [Text(f"{format_value(report.delivery.deliveries_per_s, '')} deliveries a second")]
+    if any(not phase.measure for phase in report.phases):
+        lines[0].append("; phases in brackets are not in the overall row", style="dim")
+    places = {place: count for place, count in report.delivery.lost_at.items() if count}
+    if places:
+        lines.append(Text(f"dropped at {_counts(places)}", style="red"))
+    elif report.delivery.lost:
+        lines.append(Text("no node counted a drop: lost in a process that ended, or on the way", style="red"))
+    return Text("\n").join(lines)
+
+
+def _publishing(report: RunReport) -> Table | None:
+    if not report.publish.messages and not report.publish.errors:
+        return None
+    table = _table("", "messages", "errors", "per s", "sent late p50", "p99", "max")
+    _publish_row(table, Text("overall", style="bold"), report.publish)
+    for phase in report.phases:
+        _publish_row(table, _phase_name(phase.name, phase.measure), phase.publish)
+    return table
+
+
+def _publish_row(table: Table, name: Text, publish: PublishReport) -> None:
+    lag = publish.send_lag_ms
+    errors = Text(f"{publish.errors:,}", style="bold red" if publish.errors else "")
+    late = ("-" if value is None else f"{_ms(value)} ms" for value in (lag.p50, lag.p99, lag.max))
+    table.add_row(name, f"{publish.messages:,}", errors, format_value(publish.rate_per_s, ""), *late)
+
+
+def _nodes(report: RunReport) -> Table | None:
+    if not report.nodes:
+        return None
+    table = _table("", "pid", "cpu", "memory", "drops")
+    for node in report.nodes:
+        drops = {place: count for place, count in node.drops.items() if count}
+        table.add_row(
+            node.name,
+            "-" if node.pid is None else str(node.pid),
+            "-" if node.cpu_s is None else f"{node.cpu_s:.2f} s",
+            "-" if node.rss_bytes is None else format_bytes(node.rss_bytes),
+            Text(f"{sum(drops.values()):,}", style="bold red") if drops else "0",
+        )
+        if drops:
+            table.add_row(Text(f"  {_counts(drops)}", style="red"))
+    return table
+
+
+def _generator(report: RunReport) -> Table:
+    clients, generator = report.clients, report.generator
+    grid = Table.grid(padding=(0, 2))
+    facts = [f"{clients.connected:,} of {clients.wanted:,} connected", f"{clients.connects_per_s:,.0f}/s"]
+    if clients.failed:
+        facts.append(f"{clients.failed:,} failed")
+    if clients.reconnects:
+        facts.append(f"{clients.reconnects:,} reconnects")
+    grid.add_row("clients", ", ".join(facts))
+    many = "worker" if generator.workers == 1 else "workers"
+    grid.add_row(
+        "generator",
+        f"{generator.workers} {many}, busiest at {generator.cpu_percent:.0f}% CPU, "
+        f"loop lag p99 {_ms(generator.loop_lag_ms)} ms",
+    )
+    return grid
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """Return `comet.slow_client 12, job.queue_full 3`, the largest first."""
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{place} {count:,}" for place, count in ordered)
+
+
+def _ms(value: float | None) -> str:
+    """Return milliseconds with the digits that matter: `0.42`, `6.1`, `255`."""
+    if value is None:
+        return "-"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

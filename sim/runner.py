@@ -1,0 +1,276 @@
+"""One run of a scenario: processes, phases, and the report at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic_ns
+
+from sim.errors import TargetError
+from sim.histogram import Histogram
+from sim.messages import Begin, Connect, Connected, Finish, Job, Progress, Published, PublishProgress, Result
+from sim.nodes import NodeSampler
+from sim.outcome import Outcome, RunResult, judge_run
+from sim.process import ChildProcess, WorkerDiedError
+from sim.scenario import Scenario
+from sim.shapes import phase_spans
+from sim.target import Target
+
+__all__ = ["RunProgress", "default_workers", "run_scenario"]
+
+_SETTLE_S = 10.0  # longest wait for deliveries after the last phase
+_QUIET_S = 1.5  # nothing more arrives after so long without a delivery
+_LEAD_S = 0.3  # from Begin to the first phase: every process has it by then
+_CONNECT_SLACK_S = 30.0
+_TICK_S = 0.05
+
+
+@dataclass(slots=True)
+class RunProgress:
+    """What a run shows while it goes on. `stage` is connecting, a phase's name, settling or judging."""
+
+    stage: str = "starting"
+    at_s: float = 0.0
+    of_s: float = 0.0
+    wanted: int = 0
+    connected: int = 0
+    failed: int = 0
+    messages: int = 0
+    errors: int = 0
+    delivered: int = 0
+
+
+def default_workers(scenario: Scenario) -> int:
+    """Return one worker a core, but no more than the clients can keep busy."""
+    return max(1, min(os.cpu_count() or 1, (scenario.client_count + 499) // 500))
+
+
+async def run_scenario(
+    scenario: Scenario,
+    target: Target,
+    *,
+    workers: int | None = None,
+    sample_nodes: NodeSampler | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> RunResult:
+    """Run a scenario against a cluster and judge it.
+
+    Args:
+        scenario: What to do.
+        target: The cluster.
+        workers: Processes that hold the clients; None for default_workers().
+        sample_nodes: Called before the first phase and after the last delivery.
+        on_progress: Called at most 20 times a second.
+
+    Raises:
+        TargetError: the cluster cannot be reached.
+    """
+    await _probe(target)
+    run = _Run(scenario, target, workers or default_workers(scenario), on_progress or (lambda _: None))
+    async with run.processes():
+        return await run.go(sample_nodes)
+
+
+async def _probe(target: Target) -> None:
+    """Connect to every address once, so that a cluster that is not there is not a failed run."""
+    for what, addresses in (("comet tcp", target.tcp), ("comet ws", target.ws), ("logic http", target.http)):
+        for host, port in addresses:
+            try:
+                async with asyncio.timeout(5.0):
+                    _, writer = await asyncio.open_connection(host, port)
+            except OSError as exc:
+                raise TargetError(f"{what} {host}:{port} cannot be reached: {exc}", hint="imctl up") from exc
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+class _Run:
+    def __init__(
+        self, scenario: Scenario, target: Target, workers: int, on_progress: Callable[[RunProgress], None]
+    ) -> None:
+        self.scenario = scenario
+        self.target = target
+        self.on_progress = on_progress
+        self.progress = RunProgress(wanted=scenario.client_count)
+        self.workers = [ChildProcess(f"worker {i + 1}", "sim.worker") for i in range(workers)]
+        self.publisher = ChildProcess("publisher", "sim.publisher")
+        self.states: dict[str, Progress] = {}
+        self.connected: set[str] = set()
+        self.results: dict[str, Result] = {}
+        self.published: Published | None = None
+        self.pushing = PublishProgress(0, 0, 0)
+        self.seconds: dict[int, Histogram] = {}
+        self.alive: dict[int, int] = {}
+        self.dead: list[WorkerDiedError] = []
+        self.t0_ns = 0
+        self._changed = asyncio.Event()
+        self._readers: list[asyncio.Task[None]] = []
+        self._ending = False
+
+    @contextlib.asynccontextmanager
+    async def processes(self) -> AsyncIterator[None]:
+        """Start the processes; end them whatever happens."""
+        run_id = random.getrandbits(32)
+        children = [*self.workers, self.publisher]
+        try:
+            await asyncio.gather(*(child.start() for child in children))
+            for child in children:
+                self._readers.append(asyncio.create_task(self._read(child), name=f"read {child.name}"))
+            for part, worker in enumerate(self.workers):
+                await worker.send(Job(self.scenario, self.target, run_id, part, len(self.workers)))
+            await self.publisher.send(Job(self.scenario, self.target, run_id))
+            yield
+        finally:
+            self._ending = True
+            await asyncio.gather(*(child.stop() for child in children), return_exceptions=True)
+            await asyncio.gather(*self._readers, return_exceptions=True)
+
+    async def go(self, sample_nodes: NodeSampler | None) -> RunResult:
+        started_at = datetime.now(UTC)
+        names = {worker.name for worker in self.workers}
+        begin_ns = monotonic_ns()
+        await self._tell_workers(Connect())
+        self.progress.stage = "connecting"
+        await self._until(lambda: self.connected >= names, self._connect_limit_s())
+        connect_s = (monotonic_ns() - begin_ns) / 1e9
+
+        before = list(await sample_nodes()) if sample_nodes else []
+        self.t0_ns = monotonic_ns() + int(_LEAD_S * 1e9)
+        await self._tell_workers(Begin(self.t0_ns))
+        await self._tell(self.publisher, Begin(self.t0_ns))
+        await self._until(lambda: self.published is not None, self.scenario.duration_s + 30.0, self._show_phase)
+        self.progress.stage = "settling"
+        await self._settle()
+        after = list(await sample_nodes()) if sample_nodes else []
+
+        self.progress.stage = "judging"
+        logs = self.published.logs if self.published else {}
+        await self._tell_workers(Finish(logs))
+        await self._until(lambda: self.results.keys() >= names, 60.0)
+        return judge_run(
+            Outcome(
+                scenario=self.scenario,
+                target=self.target,
+                started_at=started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+                connect_s=connect_s,
+                published=self.published,
+                results=[self.results[name] for name in sorted(self.results)],
+                seconds=self.seconds,
+                alive=self.alive,
+                before=before,
+                after=after,
+                dead=[str(error) for error in self.dead],
+                workers=len(self.workers),
+                machine=_machine(),
+            )
+        )
+
+    def _connect_limit_s(self) -> float:
+        slowest = max(population.count / population.connect_rate_per_s for population in self.scenario.clients)
+        return slowest * 3 + _CONNECT_SLACK_S
+
+    async def _settle(self) -> None:
+        """Wait until everything expected has come, or nothing more does."""
+        last, since_ns = -1, monotonic_ns()
+        end_ns = since_ns + int(_SETTLE_S * 1e9)
+        while (now := monotonic_ns()) < end_ns:
+            # The workers report four times a second, so an unchanged figure is no sign before that.
+            delivered = sum(state.delivered for state in self.states.values())
+            if delivered != last:
+                last, since_ns = delivered, now
+            if self.published and delivered >= self.published.expected:
+                return
+            if now - since_ns > _QUIET_S * 1e9:
+                return
+            await self._wait_changed()
+
+    def _show_phase(self) -> None:
+        at_ns = monotonic_ns() - self.t0_ns
+        self.progress.at_s, self.progress.of_s = max(at_ns / 1e9, 0.0), self.scenario.duration_s
+        for phase, span in zip(self.scenario.phases, phase_spans(self.scenario.phases), strict=True):
+            if at_ns < span.end_ns:
+                self.progress.stage = phase.name
+                return
+        self.progress.stage = "last answers"
+
+    async def _until(self, done: Callable[[], bool], limit_s: float, each: Callable[[], None] | None = None) -> None:
+        """Wait for something, a dead process or the time limit, whichever is first."""
+        end_ns = monotonic_ns() + int(limit_s * 1e9)
+        while not done() and not self.dead and monotonic_ns() < end_ns:
+            await self._wait_changed()
+            if each is not None:
+                each()
+            self.on_progress(self.progress)
+
+    async def _wait_changed(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), _TICK_S)
+        self._changed.clear()
+        await asyncio.sleep(0)
+
+    async def _tell(self, child: ChildProcess, message: object) -> None:
+        try:
+            await child.send(message)
+        except WorkerDiedError as exc:
+            self._note_dead(exc)
+
+    async def _tell_workers(self, message: object) -> None:
+        await asyncio.gather(*(self._tell(worker, message) for worker in self.workers))
+
+    def _note_dead(self, error: WorkerDiedError) -> None:
+        if not any(known.name == error.name for known in self.dead):
+            self.dead.append(error)
+        self._changed.set()
+
+    async def _read(self, child: ChildProcess) -> None:
+        async for message in child.messages():
+            match message:
+                case Progress():
+                    self.states[child.name] = message
+                    self._add_seconds(message.seconds)
+                    self._sum_progress()
+                case Connected():
+                    self.connected.add(child.name)
+                case Result():
+                    self.results[child.name] = message
+                    self._add_seconds(message.seconds)
+                case PublishProgress():
+                    self.pushing = message
+                    self._sum_progress()
+                case Published():
+                    self.published = message
+            self._changed.set()
+        if not self._ending:
+            self._note_dead(await child.died())
+
+    def _add_seconds(self, seconds: object) -> None:
+        assert isinstance(seconds, dict)
+        for second, histogram in seconds.items():
+            self.seconds.setdefault(second, Histogram()).merge(histogram)
+
+    def _sum_progress(self) -> None:
+        states = self.states.values()
+        progress = self.progress
+        progress.connected = sum(state.connected for state in states)
+        progress.failed = sum(state.failed for state in states)
+        progress.delivered = sum(state.delivered for state in states)
+        progress.messages, progress.errors = self.pushing.messages, self.pushing.errors
+        if self.t0_ns:
+            self.alive[(monotonic_ns() - self.t0_ns) // 1_000_000_000] = sum(state.alive for state in states)
+
+
+def _machine() -> dict[str, str | int | float | None]:
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_1m": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }

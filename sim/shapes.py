@@ -1,0 +1,134 @@
+"""Load over time: when each message is meant to leave, worked out before anything is sent.
+
+The schedule is open loop. A publisher's rate is a function of time alone (its
+own rate times the factor of the phase), and message k leaves when the area
+under that function reaches k plus the publisher's offset. So counts are exact:
+a publisher of 40/s sends 400 messages in 10 s, whatever its offset, and a
+change of rate at a phase's start shifts no message before it.
+
+The offset, under one message, keeps publishers of one rate from sending in the
+same instant; it comes from the seed, so a seed always gives the same schedule.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sim.scenario import MIN_SIZE_BYTES, LognormalSize, Phase, Publisher, Size, UniformSize
+
+__all__ = [
+    "PhaseSpan",
+    "Send",
+    "draw_size",
+    "offset_of",
+    "phase_spans",
+    "planned_messages",
+    "rate_at",
+    "send_times",
+    "stream_times",
+]
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One message of the schedule.
+
+    Args:
+        at_ns: When it is meant to leave, from the start of the first phase.
+        publisher: Index of its publisher.
+        phase: Index of the phase it belongs to.
+        number: Its number among its publisher's messages, from 0.
+    """
+
+    at_ns: int
+    publisher: int
+    phase: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSpan:
+    """When a phase is: from `start_ns` up to, not including, `end_ns`, from the start of the first phase."""
+
+    start_ns: int
+    end_ns: int
+
+
+def phase_spans(phases: Sequence[Phase]) -> tuple[PhaseSpan, ...]:
+    """Return when each phase is."""
+    spans: list[PhaseSpan] = []
+    end_s = 0.0
+    for phase in phases:
+        start_ns = round(end_s * NS_PER_S)
+        end_s += phase.duration_s
+        spans.append(PhaseSpan(start_ns, round(end_s * NS_PER_S)))
+    return tuple(spans)
+
+
+def rate_at(rate_per_s: float, phases: Sequence[Phase], at_ns: int) -> float:
+    """Return a publisher's messages a second at a time; 0 before the first phase and after the last."""
+    for phase, span in zip(phases, phase_spans(phases), strict=True):
+        if span.start_ns <= at_ns < span.end_ns:
+            return rate_per_s * phase.publish_factor
+    return 0.0
+
+
+def planned_messages(publisher: Publisher, phase: Phase) -> float:
+    """Return how many messages a publisher sends in a phase; a run has the whole number above or below it."""
+    return publisher.rate_per_s * phase.publish_factor * phase.duration_s
+
+
+def offset_of(seed: int, publisher: int) -> float:
+    """Return a publisher's offset in messages: 0 to under 1, the same for the same seed on every machine."""
+    return random.Random(f"{seed}/offset/{publisher}").random()
+
+
+def stream_times(rate_per_s: float, phases: Sequence[Phase], offset: float = 0.0) -> Iterator[tuple[int, int]]:
+    """Yield (intended time in ns, index of the phase) of each message of one publisher, in order.
+
+    Args:
+        rate_per_s: Messages a second where the factor is 1.
+        phases: One after the other, from time 0.
+        offset: In messages, 0 to under 1; the first message leaves that much into the first interval.
+    """
+    # Each time is worked out from the start of its phase, so no error adds up over a long one.
+    due = offset  # area still to go to the next message
+    for index, (phase, span) in enumerate(zip(phases, phase_spans(phases), strict=True)):
+        rate = rate_per_s * phase.publish_factor
+        area = rate * phase.duration_s
+        count = max(0, math.ceil(area - due - 1e-9))  # 1e-9: 1000/m for 3 s is 50 messages, and 50.000000000000004
+        for number in range(count):
+            at_ns = span.start_ns + round((due + number) / rate * NS_PER_S)
+            yield max(span.start_ns, min(at_ns, span.end_ns - 1)), index
+        due += count - area
+
+
+def send_times(publishers: Sequence[Publisher], phases: Sequence[Phase], seed: int) -> Iterator[Send]:
+    """Yield the whole schedule in the order of time; at one instant, in the order of publishers.
+
+    Lazy: a schedule of hours takes no memory.
+    """
+    streams = [_sends(index, publisher, phases, seed) for index, publisher in enumerate(publishers)]
+    return heapq.merge(*streams, key=lambda send: (send.at_ns, send.publisher))
+
+
+def draw_size(size: Size, rng: random.Random) -> int:
+    """Return the bytes of one message's body."""
+    if isinstance(size, UniformSize):
+        return rng.randint(size.min_bytes, size.max_bytes)
+    if isinstance(size, LognormalSize):
+        drawn = round(rng.lognormvariate(math.log(size.median_bytes), size.sigma))
+        return max(MIN_SIZE_BYTES, min(drawn, size.max_bytes))
+    return size
+
+
+def _sends(index: int, publisher: Publisher, phases: Sequence[Phase], seed: int) -> Iterator[Send]:
+    times = stream_times(publisher.rate_per_s, phases, offset_of(seed, index))
+    for number, (at_ns, phase) in enumerate(times):
+        yield Send(at_ns, index, phase, number)

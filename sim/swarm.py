@@ -1,0 +1,262 @@
+"""The clients of one worker: connecting them, keeping them alive, counting what they receive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic_ns
+from typing import Any
+
+from protocol.frame import Frame
+from protocol.operation import Operation
+from sim.client import SimClient
+from sim.histogram import Histogram
+from sim.ledger import Delivery, LateArrivals, StreamLog, StreamSummary
+from sim.memo import ChunkMemo, Entry
+from sim.plan import Plan
+from sim.shapes import phase_spans
+from sim.stamp import read_stamp
+from sim.target import Target
+
+__all__ = ["Swarm", "SwarmResult"]
+
+_CONNECT_TIMEOUT_S = 20.0
+_HEARTBEAT_TICK_S = 0.25
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(slots=True)
+class SwarmResult:
+    """What one worker found.
+
+    Args:
+        deliveries: Counts by phase.
+        latency: Histograms by phase.
+        failures: Why clients did not get in, or were closed by us: {reason: clients}.
+    """
+
+    deliveries: list[Delivery]
+    latency: list[Histogram]
+    connected: int = 0
+    failed: int = 0
+    lost_connections: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+class Swarm:
+    """Thousands of clients in one event loop.
+
+    Args:
+        plan: The scenario's plan.
+        target: Where to connect.
+        run: Mark of this run's messages.
+        part, parts: Which share of the clients this is.
+    """
+
+    def __init__(self, plan: Plan, target: Target, *, run: int, part: int, parts: int) -> None:
+        self.plan = plan
+        self.clients: list[SimClient] = [SimClient(self, one) for one in plan.clients(part, parts)]
+        self.memo = ChunkMemo(self.record)
+        self.chunks = self.memo.chunks  # one attribute less on the hot path
+        phases = plan.scenario.phases
+        self.deliveries = [Delivery() for _ in phases]
+        self.latency = [Histogram() for _ in phases]
+        self.late: LateArrivals = Counter()
+        self.failures: Counter[str] = Counter()
+        self.connected = 0
+        self.failed = 0
+        self.lost_connections = 0
+        self.delivered = 0
+        self.heartbeat_replies = 0
+        self.foreign = 0
+        self.second = Histogram()
+        self.seconds: dict[int, Histogram] = {}
+        self._second_at = -1
+        self._target = target
+        self._run = run
+        self._parts = parts
+        self._ends_ns = [span.end_ns for span in phase_spans(phases)]
+        self._t0_ns = 0
+        self._waiting: dict[SimClient, asyncio.Future[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    # --- connecting ---------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Connect all clients, each population at its rate; return when each is in or has failed."""
+        populations = self.plan.scenario.clients
+        groups: list[list[SimClient]] = [[] for _ in populations]
+        for client in self.clients:
+            groups[client.plan.population].append(client)
+        await asyncio.gather(*(self._connect_group(i, group) for i, group in enumerate(groups)))
+        for i, population in enumerate(populations):
+            members = [client for client in groups[i] if client.joined_ns]
+            if members:
+                self._spawn(f"heartbeats {population.name}", self._heartbeats(members, population.heartbeat_s))
+
+    async def _connect_group(self, index: int, group: list[SimClient]) -> None:
+        """Start connects on a schedule of their own; at most so many are under way."""
+        population = self.plan.scenario.clients[index]
+        loop = asyncio.get_running_loop()
+        rate = population.connect_rate_per_s / self._parts
+        slots = asyncio.Semaphore(max(1, population.connect_inflight // self._parts))
+        begin = loop.time()
+        started: set[asyncio.Task[None]] = set()
+        for number, client in enumerate(group):
+            wait = begin + number / rate - loop.time()
+            if wait > 0.001:
+                await asyncio.sleep(wait)
+            await slots.acquire()
+            task = loop.create_task(self._connect_one(client, slots))
+            started.add(task)
+            task.add_done_callback(started.discard)
+        if started:
+            await asyncio.gather(*started)
+
+    async def _connect_one(self, client: SimClient, slots: asyncio.Semaphore) -> None:
+        loop = asyncio.get_running_loop()
+        host, port = self._target.address(client.plan.index, is_ws=client.plan.is_ws)
+        joined = self._waiting[client] = loop.create_future()
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await loop.create_connection(lambda: client, host, port)
+                await joined
+            self.connected += 1
+        except TimeoutError:
+            self._fail(client, "no auth reply in time")
+        except ConnectionAbortedError:
+            self._fail(client, "closed before the auth reply")
+        except OSError as exc:
+            self._fail(client, f"connect: {exc.strerror or exc}")
+        finally:
+            self._waiting.pop(client, None)
+            slots.release()
+
+    def _fail(self, client: SimClient, reason: str) -> None:
+        self.failed += 1
+        self.failures[reason] += 1
+        client.hang_up()
+
+    # --- for clients --------------------------------------------------------
+
+    def joined(self, client: SimClient) -> None:
+        """Note that a client has read its auth reply."""
+        future = self._waiting.get(client)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def lost(self, client: SimClient) -> None:
+        """Note that a client's connection has ended."""
+        future = self._waiting.get(client)
+        if future is not None and not future.done():
+            future.set_exception(ConnectionAbortedError("closed before the auth reply"))
+        elif client.joined_ns and not self._closing:
+            self.lost_connections += 1
+
+    def broken(self, client: SimClient, why: str) -> None:
+        """Note that a client received bytes that are not the protocol's."""
+        self.failures[f"bad bytes from comet: {why}"] += 1
+
+    def entry_of(self, frame: Frame) -> Entry | None:
+        """Return what a frame is in this run's streams, None for anything else."""
+        if frame.op in (Operation.AUTH_REPLY, Operation.HEARTBEAT_REPLY):
+            return None
+        stamp = read_stamp(frame.body, self._run)
+        if stamp is None:
+            return None
+        stream, sequence, intended_ns = stamp
+        phase = min(bisect_right(self._ends_ns, intended_ns - self._t0_ns), len(self._ends_ns) - 1)
+        return Entry(stream, sequence, intended_ns, phase)
+
+    def record(self, entries: Sequence[Entry], at_ns: int, count: int) -> None:
+        """Record `count` deliveries of each of the entries, read at `at_ns`."""
+        second = (at_ns - self._t0_ns) // _NS_PER_S
+        if second != self._second_at:
+            self.second = self.seconds.get(second) or Histogram()
+            self.seconds[second] = self.second
+            self._second_at = second
+        for entry in entries:
+            latency = at_ns - entry.intended_ns
+            self.latency[entry.phase].record(latency, count)
+            self.second.record(latency, count)
+        self.delivered += len(entries) * count
+
+    # --- the run ------------------------------------------------------------
+
+    def begin(self, t0_ns: int) -> None:
+        """Set when the first phase starts, before any message is published."""
+        self._t0_ns = t0_ns
+
+    def take_seconds(self, *, all_of_them: bool = False) -> dict[int, Histogram]:
+        """Return and forget the seconds of the run that are over."""
+        self.memo.settle_all()
+        now = (monotonic_ns() - self._t0_ns) // _NS_PER_S
+        # One second of grace: deliveries of its last moments may still be recorded.
+        over = [second for second in self.seconds if all_of_them or second < now - 1]
+        taken = {second: self.seconds.pop(second) for second in over}
+        if self._second_at in taken:
+            self._second_at = -1
+        return taken
+
+    def finish(self, logs: Mapping[int, StreamLog]) -> SwarmResult:
+        """Judge every client against the logs; call once, after the last delivery."""
+        self.memo.settle_all()
+        phases = len(self.deliveries)
+        summaries = {stream: StreamSummary(log, phases) for stream, log in logs.items()}
+        for client in self.clients:
+            if not client.joined_ns:
+                continue
+            cursors = client.close_books()
+            for stream in client.plan.streams:
+                summary = summaries.get(stream)
+                if summary is not None:
+                    summary.judge(cursors.get(stream), client.joined_ns, client.left_ns or None, self.deliveries)
+        for (stream, sequence, highest), count in self.late.items():
+            summary = summaries.get(stream)
+            phase = summary.reordered(sequence, highest) if summary is not None else None
+            if phase is not None:
+                self.deliveries[phase].reordered += count
+        return SwarmResult(
+            self.deliveries,
+            self.latency,
+            self.connected,
+            self.failed,
+            self.lost_connections,
+            self.failures,
+        )
+
+    async def close(self) -> None:
+        """Close every client and end the tasks."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self.clients:
+            client.hang_up()
+        await asyncio.sleep(0)
+
+    async def _heartbeats(self, members: list[SimClient], every_s: float) -> None:
+        """Send each client's heartbeat when it is due; one task for a whole population."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        # Spread over the interval, or all would beat in one instant.
+        due = deque((now + every_s * (i + 1) / len(members), client) for i, client in enumerate(members))
+        while due:
+            await asyncio.sleep(min(max(due[0][0] - loop.time(), 0), _HEARTBEAT_TICK_S))
+            now = loop.time()
+            while due and due[0][0] <= now:
+                at, client = due.popleft()
+                if not client.left_ns:
+                    with contextlib.suppress(OSError):
+                        client.send(Operation.HEARTBEAT)
+                    due.append((at + every_s, client))
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,67 @@
+"""The cluster a scenario runs against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.errors import SimError
+
+__all__ = ["Target", "parse_target"]
+
+_DEFAULT_TCP = 3101
+_DEFAULT_WS = 3102
+_DEFAULT_HTTP = 3111
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Addresses of a goim cluster, ours or a Go one.
+
+    Args:
+        name: What the report calls it.
+        tcp, ws: (host, port) of each comet; clients are spread over them in turn.
+        http: (host, port) of each logic's push API.
+    """
+
+    name: str
+    tcp: tuple[tuple[str, int], ...]
+    ws: tuple[tuple[str, int], ...]
+    http: tuple[tuple[str, int], ...]
+
+    def address(self, client: int, *, is_ws: bool) -> tuple[str, int]:
+        """Return where a client connects."""
+        addresses = self.ws if is_ws else self.tcp
+        return addresses[client % len(addresses)]
+
+
+def parse_target(text: str) -> Target:
+    """Return the target of `goim://HOST?tcp=3101&ws=3102&http=3111`; the ports may repeat.
+
+    A port may also be HOST:PORT when a node is somewhere else than HOST.
+
+    Raises:
+        SimError: the text is not of that form.
+    """
+    from urllib.parse import parse_qs, urlsplit
+
+    try:
+        parts = urlsplit(text)
+        query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+    except ValueError as exc:
+        raise SimError(f"target {text!r}: {exc}", hint="goim://HOST?tcp=3101&ws=3102&http=3111") from exc
+    if parts.scheme != "goim" or not parts.hostname or set(query) - {"tcp", "ws", "http"}:
+        raise SimError(
+            f"target {text!r} is not of the form goim://HOST?tcp=PORT&ws=PORT&http=PORT",
+            hint="goim://127.0.0.1?tcp=3101&ws=3102&http=3111",
+        )
+
+    def addresses(name: str, default: int) -> tuple[tuple[str, int], ...]:
+        found = []
+        for one in query.get(name, [str(default)]):
+            host, colon, port = one.rpartition(":")
+            if not port.isdecimal() or not 0 < int(port) < 65536:
+                raise SimError(f"target {text!r}: {name}={one} is not a port or HOST:PORT")
+            found.append((host if colon else str(parts.hostname), int(port)))
+        return tuple(found)
+
+    return Target(text, addresses("tcp", _DEFAULT_TCP), addresses("ws", _DEFAULT_WS), addresses("http", _DEFAULT_HTTP))

@@ -1,0 +1,76 @@
+"""A worker process: one swarm, told what to do by the parent."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from sim.health import HealthMeter
+from sim.messages import Begin, Connect, Connected, Finish, Job, Progress, Result
+from sim.plan import make_plan
+from sim.process import child_main
+from sim.swarm import Swarm
+
+__all__ = ["main"]
+
+_PROGRESS_S = 0.25
+
+
+async def work(messages: AsyncIterator[Any], send: Callable[[object], None]) -> None:
+    """Serve one run; returns when the parent closes its end."""
+    job: Job = await anext(messages)
+    swarm = Swarm(make_plan(job.scenario), job.target, run=job.run, part=job.part, parts=job.parts)
+    # Clients live as long as the process: the collector need not look at them again and again.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    health = HealthMeter()
+    loop = asyncio.get_running_loop()
+    progress = loop.create_task(_report(swarm, send), name="progress")
+    connecting: asyncio.Task[None] | None = None
+    try:
+        async for message in messages:
+            match message:
+                case Connect():
+                    connecting = loop.create_task(swarm.connect(), name="connect")
+                    connecting.add_done_callback(lambda task: _connected(task, send))
+                case Begin(t0_ns):
+                    swarm.begin(t0_ns)
+                    gc.freeze()
+                    health.start()
+                case Finish(logs):
+                    figures = health.read()
+                    progress.cancel()
+                    result = swarm.finish(logs)
+                    send(Result(result, figures, swarm.take_seconds(all_of_them=True)))
+    finally:
+        progress.cancel()
+        if connecting is not None:
+            connecting.cancel()
+        await asyncio.wait([progress, *([connecting] if connecting else [])])
+        await health.stop()
+        await swarm.close()
+
+
+def _connected(task: asyncio.Task[None], send: Callable[[object], None]) -> None:
+    if not task.cancelled():
+        task.result()
+        send(Connected())
+
+
+async def _report(swarm: Swarm, send: Callable[[object], None]) -> None:
+    while True:
+        await asyncio.sleep(_PROGRESS_S)
+        seconds = swarm.take_seconds()
+        alive = swarm.connected - swarm.lost_connections
+        send(Progress(swarm.connected, swarm.failed, alive, swarm.delivered, seconds))
+
+
+def main() -> None:
+    """Run as `python -m sim.worker`."""
+    child_main(work)
+
+
+if __name__ == "__main__":
+    main()
