@@ -24,7 +24,7 @@ _MASK = (1 << CODE_BITS) - 1
 # A fixed mask of zeros: it costs nothing to apply, and hides nothing from a server under test.
 _NO_MASK = b"\0\0\0\0"
 _BINARY = 2
-_CLOSE, _PING = 8, 9
+_CLOSE, _PING, _PONG = 8, 9, 10
 
 
 class SimClient(asyncio.Protocol):
@@ -58,17 +58,17 @@ class SimClient(asyncio.Protocol):
         self.rest = b""
         self.joined_ns = 0
         self.left_ns = 0
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made()
+        self.transport: asyncio.Transport | None = None
         self.upgrade: ClientUpgrade | None = None
 
     # --- asyncio.Protocol ---------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the upgrade, or authenticate at once."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = stream = cast(asyncio.Transport, transport)
         if self.plan.is_ws:
             self.upgrade = ClientUpgrade("imctl-sim", self.plan.index.to_bytes(16, "big"))
-            self.transport.write(self.upgrade.request)
+            stream.write(self.upgrade.request)
         else:
             self.send(Operation.AUTH, self.plan.token.serialize())
 
@@ -88,7 +88,7 @@ class SimClient(asyncio.Protocol):
             self._receive(data, chunk, monotonic_ns())
         except (WireError, ValueError) as exc:
             swarm.broken(self, str(exc))
-            self.transport.abort()
+            self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; the ledger judges by it."""
@@ -97,7 +97,7 @@ class SimClient(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """End the connection at once, if there is one."""
-        if self.transport and not self.left_ns:
+        if self.transport is not None and not self.left_ns:
             self.transport.abort()
 
     # --- requests -----------------------------------------------------------
@@ -105,7 +105,8 @@ class SimClient(asyncio.Protocol):
     def send(self, op: int, body: bytes = b"") -> None:
         """Send one frame, as a WebSocket message where the client is one."""
         frame = pack_frame(op, body)
-        self.transport.write(serialize_message(frame, mask=_NO_MASK) if self.plan.is_ws else frame)
+        if self.transport is not None:
+            self.transport.write(serialize_message(frame, mask=_NO_MASK) if self.plan.is_ws else frame)
 
     # --- receiving ----------------------------------------------------------
 
@@ -163,10 +164,14 @@ class SimClient(asyncio.Protocol):
                 for frame in outer:
                     frames += flatten(frame)
             elif message.opcode == _PING:
-                self.transport.write(serialize_message(message.payload, opcode=10, mask=_NO_MASK))
+                self._pong(message.payload)
             elif message.opcode == _CLOSE:
-                self.transport.close()
+                self.hang_up()
         return frames, len(data) - decoder.buffered
+
+    def _pong(self, payload: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(serialize_message(payload, opcode=_PONG, mask=_NO_MASK))
 
     def _set_rest(self, rest: bytes) -> None:
         self.rest = rest

@@ -25,6 +25,6 @@ def duration_text(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest_s:02d}s"
 
 
-def address_text(addresses: Mapping[str, str | None], *, separator: str = "  ") -> str:
-    """Return `tcp 127.0.0.1:3101  ws 127.0.0.1:3102`, without what is off."""
-    return separator.join(f"{name} {address}" for name, address in addresses.items() if address)
+def address_text(addresses: Mapping[str, str | None]) -> str:
+    """Return a line an address, `tcp            127.0.0.1:3101`, without what is off."""
+    return "\n".join(f"{name:<13} {address}" for name, address in addresses.items() if address)

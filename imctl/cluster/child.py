@@ -25,6 +25,7 @@ from typing import Any
 
 from imctl.cluster.control import MAX_LINE_BYTES, dump_error
 from imctl.cluster.logs import LOG_FORMAT, LOG_TIME
+from imctl.errors import ImctlError
 
 __all__ = ["die_with_parent", "main"]
 
@@ -80,7 +81,7 @@ class _Child:
             try:
                 reply["result"] = await self._handle(request)
             except Exception as exc:
-                log.error("%s: %s", request["cmd"], exc, exc_info=log.isEnabledFor(logging.DEBUG))
+                log.error("%s: %s", request["cmd"], exc, exc_info=not isinstance(exc, ImctlError))
                 reply |= {"ok": False, "error": dump_error(exc)}
             self._say(reply)
 

@@ -9,6 +9,7 @@ its user alone; who can open it may end the cluster.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import json
 import logging
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imctl import errors
+from imctl.cluster.spec import OptionsError
 from imctl.errors import ImctlError, PortInUseError
 
 __all__ = ["MAX_LINE_BYTES", "ControlServer", "Request", "dump_error", "load_error"]
@@ -25,6 +27,7 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 """Bound of a request or a reply; stats of a large cluster are some 100 KB."""
 
 _MAX_CONNECTIONS = 64
+_PYTHONS = frozenset(name for name in dir(builtins) if name.endswith("Error"))
 
 Request = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 """Takes a command and the request's fields, returns the result. Any: JSON values."""
@@ -49,18 +52,13 @@ def load_error(document: Mapping[str, Any]) -> ImctlError:
     kind = document.get("kind", "")
     if kind == "PortInUseError":
         return PortInUseError(document["address"], document["what"], document["holder"])
-    found = getattr(errors, kind, None)
+    found = OptionsError if kind == "OptionsError" else getattr(errors, kind, None)
     cls = found if isinstance(found, type) and issubclass(found, ImctlError) else None
     message = str(document.get("message", ""))
     if cls is None:
         # The name is all that tells "ValueError: 3" from a message meant for people.
-        message = message if kind in _OUR_TEXTS else f"{kind}: {message}"
+        message = f"{kind}: {message}" if kind in _PYTHONS or not kind.endswith("Error") else message
     return (cls or ImctlError)(message, hint=str(document.get("hint", "")))
-
-
-_OUR_TEXTS = frozenset(
-    {"PortsInUseError", "OptionsError", "BusError", "StoreError", "PeerError", "PeerUnavailableError"}
-)
 
 
 class ControlServer:

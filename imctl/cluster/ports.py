@@ -11,6 +11,8 @@ from imctl.errors import PortInUseError, StartError
 
 __all__ = ["PortsInUseError", "Wanted", "check_ports", "holder_of", "port_is_free"]
 
+_CHILD = "imctl.cluster.child"
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -62,7 +64,14 @@ def holder_of(port: int) -> str:
             for conn in psutil.net_connections(kind="tcp")
             if conn.status == psutil.CONN_LISTEN and conn.laddr and conn.laddr.port == port and conn.pid
         ]
-        return f"{psutil.Process(found[0]).name()} (pid {found[0]})" if found else ""
+        if not found:
+            return ""
+        process = psutil.Process(found[0])
+        words = process.cmdline()
+        # Our own children are all called python: say which node it is.
+        ours = words.index(_CHILD) if _CHILD in words else None
+        name = process.name() if ours is None else f"imctl node {words[ours + 1]}"
+        return f"{name} (pid {found[0]})"
     except psutil.Error:  # another user's, or gone
         return ""
 

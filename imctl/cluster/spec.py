@@ -93,8 +93,8 @@ class ProcessSpec:
             config = make_config(part, settings)
             for name in _LISTENS[part]:
                 if port := getattr(config, name):
-                    short = _short(part, name)
-                    found.append(Wanted(f"{self.name} {short}", config.host, port))
+                    node = f"{self.name} {part}" if len(self.parts) > 1 else self.name
+                    found.append(Wanted(f"{node} {_short(part, name)}", config.host, port))
         return found
 
     def pinned(self, addresses: Mapping[str, str | None]) -> ProcessSpec:

@@ -22,7 +22,7 @@ from imctl.cluster.control import ControlServer
 from imctl.cluster.logs import LogFile
 from imctl.cluster.ports import check_ports, holder_of
 from imctl.cluster.process import ManagedProcess, State
-from imctl.cluster.spec import ClusterSpec
+from imctl.cluster.spec import ClusterSpec, OptionsError
 from imctl.cluster.state import ClusterFolder, process_start
 from imctl.cluster.usage import Meter
 from imctl.errors import ClusterError, ImctlError, PortInUseError
@@ -183,7 +183,7 @@ class Supervisor:
         try:
             return self._processes[name]
         except KeyError:
-            raise ClusterError(f"there is no node {name!r}; there are: {', '.join(self._processes)}") from None
+            raise OptionsError(f"there is no node {name!r}; there are: {', '.join(self._processes)}") from None
 
     def _pause(self, process: ManagedProcess, *, paused: bool) -> dict[str, Any]:
         if process.state not in (State.RUNNING, State.PAUSED):

@@ -16,7 +16,7 @@ from protocol.websocket import ServerDecoder, serialize_message
 
 if TYPE_CHECKING:
     from imctl.comet.hub import Room
-    from imctl.comet.node import Comet
+    from imctl.comet.sessions import Sessions
 
 __all__ = ["Channel"]
 
@@ -37,7 +37,6 @@ class Channel(asyncio.Protocol):
     # Slots and no dict: a comet holds one of these for each of many idle clients.
     __slots__ = (
         "accepts",
-        "comet",
         "connection",
         "deadline",
         "fd",
@@ -51,14 +50,17 @@ class Channel(asyncio.Protocol):
         "refresh_at",
         "registered",
         "room",
+        "sessions",
         "tick",
         "transport",
     )
 
-    def __init__(self, comet: Comet, *, is_ws: bool) -> None:
-        self.comet = comet
+    def __init__(self, sessions: Sessions, *, is_ws: bool) -> None:
+        self.sessions = sessions
         self.is_ws = is_ws
-        decoder = ServerDecoder(comet.config.max_body_bytes) if is_ws else FrameDecoder(comet.config.max_body_bytes)
+        decoder = (
+            ServerDecoder(sessions.config.max_body_bytes) if is_ws else FrameDecoder(sessions.config.max_body_bytes)
+        )
         self.connection = Connection(decoder)
         self.transport = cast(asyncio.Transport, None)
         self.fd = -1
@@ -80,10 +82,10 @@ class Channel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the handshake timer; refuse the client when the comet is full or stopping."""
         self.transport = cast(asyncio.Transport, transport)
-        comet = self.comet
+        sessions = self.sessions
         # 0: pause_writing() tells at once when the transport holds bytes of its own.
         self.transport.set_write_buffer_limits(high=0)
-        if not comet.accept(self):
+        if not sessions.accept(self):
             self.abort("refused")
             return
         if transport.get_extra_info("sslcontext") is None:
@@ -91,8 +93,8 @@ class Channel(asyncio.Protocol):
             self.indirect = False
         peer = transport.get_extra_info("peername")
         self.ip = peer[0] if peer else ""
-        self.deadline = comet.loop.time() + comet.config.handshake_timeout_s
-        comet.wheel.add(self)
+        self.deadline = sessions.loop.time() + sessions.config.handshake_timeout_s
+        sessions.wheel.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Decode and act on what is complete."""
@@ -121,7 +123,7 @@ class Channel(asyncio.Protocol):
         self.indirect = True
         self.fd = -1
         self.connection.close()
-        self.comet.lost(self)
+        self.sessions.lost(self)
 
     def pause_writing(self) -> None:
         """The transport holds bytes: until they are gone nothing may overtake them."""
@@ -140,7 +142,8 @@ class Channel(asyncio.Protocol):
             try:
                 request = connection.next_request()
             except RemoteError as exc:
-                self.comet.note_close(self, str(exc))
+                # On the wire there is no reason, only the closed socket.
+                self.sessions.log.info("%s key %r: closed: %s", self.ip, self.key, exc)
                 self.close(exc.reason)
                 return
             if request is None:
@@ -152,25 +155,25 @@ class Channel(asyncio.Protocol):
 
     def _authenticate(self, request: Frame) -> None:
         cookie = cast(ServerDecoder, self.connection.decoder).cookie if self.is_ws else ""
-        reply = self.comet.connect(cookie, request.body)
+        reply = self.sessions.connect(cookie, request.body)
         reply.add_done_callback(partial(self._authenticated, request))
 
     def _authenticated(self, request: Frame, future: asyncio.Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()
         if error is not None or future.cancelled():
-            self.comet.refused(self, error)
+            self.sessions.refused(self, error)
             return
         reply = future.result()
         if self.connection.state is not State.AUTHENTICATING:
-            self.comet.too_late(reply)
+            self.sessions.too_late(reply)
             return
         self.key = reply.key
         self.mid = reply.mid
-        self.accepts = self.comet.intern_accepts(reply.accepts)
+        self.accepts = self.sessions.intern_accepts(reply.accepts)
         self.heartbeat_s = reply.heartbeat / 1e9
         # The auth reply is always the first frame a client gets.
         self.reply(self.connection.authenticated(request))
-        self.comet.registered(self, reply.roomID)
+        self.sessions.register(self, reply.roomID)
         self._run()
 
     def resume(self) -> None:
@@ -191,7 +194,7 @@ class Channel(asyncio.Protocol):
         if self.indirect:
             if self.write_indirect(data):
                 return True
-            self.comet.drops.add("comet.slow_client")
+            self.sessions.drops.add("comet.slow_client")
             return False
         try:
             done = os_write(self.fd, data)
@@ -214,7 +217,7 @@ class Channel(asyncio.Protocol):
         if transport.is_closing():
             return False
         waiting = transport.get_write_buffer_size()
-        if waiting and waiting + len(data) > self.comet.config.write_buffer_bytes:
+        if waiting and waiting + len(data) > self.sessions.config.write_buffer_bytes:
             return False
         transport.write(data)
         return True
@@ -225,7 +228,7 @@ class Channel(asyncio.Protocol):
         """Close after what was written has gone out; counted under the first reason given."""
         if self.connection.state is not State.CLOSED:
             self.connection.close()
-            self.comet.counters.add(f"closed.{reason}")
+            self.sessions.counters.add(f"closed.{reason}")
         self.indirect = True
         self.transport.close()
 
@@ -233,6 +236,6 @@ class Channel(asyncio.Protocol):
         """Close at once; what waits is lost. Safe inside a fan-out loop."""
         if self.connection.state is not State.CLOSED:
             self.connection.close()
-            self.comet.counters.add(f"closed.{reason}")
+            self.sessions.counters.add(f"closed.{reason}")
         self.indirect = True
         self.transport.abort()

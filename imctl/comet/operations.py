@@ -25,14 +25,14 @@ def act(channel: Channel, request: Frame) -> None:
     """Carry out one request and answer it, now or when logic has answered."""
     match request_of(request.op):
         case Request.HEARTBEAT:
-            channel.comet.heartbeat(channel)
+            channel.sessions.heartbeat(channel)
         case Request.CHANGE_ROOM:
             _change_room(channel, request)
         case Request.SUBSCRIBE | Request.UNSUBSCRIBE as kind:
             _change_accepts(channel, request, add=kind is Request.SUBSCRIBE)
         case Request.RECEIVE:
             channel.connection.hold()
-            answer = channel.comet.receive(channel, request)
+            answer = channel.sessions.receive(channel, request)
             answer.add_done_callback(partial(_received, channel, request))
             return
     _answer(channel, request)
@@ -42,7 +42,7 @@ def _answer(channel: Channel, request: Frame) -> None:
     online = 0
     if request.op in (Operation.HEARTBEAT, Operation.HEARTBEAT_REPLY):
         if channel.room is not None:
-            channel.online = channel.comet.hub.room_online(channel.room)
+            channel.online = channel.sessions.hub.room_online(channel.room)
         # After leaving a room goim goes on to answer the last count.
         online = channel.online
     reply = reply_to(request, online=online, container=not channel.is_ws)
@@ -53,33 +53,30 @@ def _answer(channel: Channel, request: Frame) -> None:
 def _received(channel: Channel, request: Frame, future: asyncio.Future[Any]) -> None:
     if future.cancelled() or future.exception() is not None:
         # goim answers the client all the same.
-        channel.comet.counters.add("receive_errors")
+        channel.sessions.counters.add("receive_errors")
     if not channel.transport.is_closing():
         _answer(channel, request)
     channel.resume()
 
 
 def _change_room(channel: Channel, request: Frame) -> None:
-    comet = channel.comet
+    sessions = channel.sessions
     try:
         room = parse_room(request.body)
     except BodyError as exc:
-        comet.counters.add("bad_room")
-        comet.log.info("%s key %s: %s", channel.ip, channel.key, exc)
+        sessions.counters.add("bad_room")
+        sessions.log.info("%s key %s: %s", channel.ip, channel.key, exc)
         return
-    if comet.hub.join(channel, room):
-        comet.counters.add("change_room")
-    else:
-        comet.counters.add("refused.max_rooms")
-        comet.log.info("%s key %s: room %r refused, %d rooms", channel.ip, channel.key, room, len(comet.hub.rooms))
+    if sessions.join(channel, room):
+        sessions.counters.add("change_room")
 
 
 def _change_accepts(channel: Channel, request: Frame, *, add: bool) -> None:
     try:
         operations = parse_operations(request.body)
     except BodyError as exc:
-        channel.comet.counters.add("bad_operations")
-        channel.comet.log.info("%s key %s: %s", channel.ip, channel.key, exc)
+        channel.sessions.counters.add("bad_operations")
+        channel.sessions.log.info("%s key %s: %s", channel.ip, channel.key, exc)
         return
     wanted = channel.accepts.union(operations) if add else channel.accepts.difference(operations)
-    channel.accepts = channel.comet.intern_accepts(wanted)
+    channel.accepts = channel.sessions.intern_accepts(wanted)

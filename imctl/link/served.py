@@ -77,6 +77,9 @@ class ServedStream:
         writer = loop.create_task(self._write(context), name="link writer")
         try:
             await asyncio.wait((reader, writer, self._ending), return_when=asyncio.FIRST_COMPLETED)
+            if reader.done() and isinstance(reader.exception(), DecodeError):
+                self._counts.errors += 1
+                await context.abort(grpc.StatusCode.INTERNAL, f"not a batch of calls: {reader.exception()}")
             if self._ending.done():
                 await _end(reader)
                 if self._at_work:

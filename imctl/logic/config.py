@@ -46,7 +46,9 @@ class LogicConfig:
         tcp_port: Port of comets as told to clients; so are ws_port and wss_port.
         region_weight: How much a comet in the client's own region is preferred.
         max_message_bytes: Largest push; 1,000,000 is goim's limit, from Kafka's default.
-        body_timeout_s: Limit for the arrival of a push's body.
+        http_request_timeout_s: Limit for the arrival of an HTTP request once it has begun.
+        http_idle_timeout_s: An HTTP connection without a request for so long is closed.
+        http_max_connections: One more is closed at once.
         online_every_s: Time between two rebuilds of the room counts from the store.
     """
 
@@ -70,7 +72,9 @@ class LogicConfig:
     region_weight: float = 1.6
     backoff: Backoff = field(default_factory=Backoff)
     max_message_bytes: int = 1_000_000
-    body_timeout_s: float = 10.0
+    http_request_timeout_s: float = 10.0
+    http_idle_timeout_s: float = 600.0
+    http_max_connections: int = 10_000
     online_every_s: float = 10.0
 
     @property

@@ -17,6 +17,7 @@ from imctl.link.server import LinkServer
 from imctl.logic.comets import is_offline
 from imctl.logic.config import LogicConfig
 from imctl.logic.http_api import HttpApi
+from imctl.logic.http_connection import HttpLimits
 from imctl.logic.http_server import HttpServer
 from imctl.logic.nodes import Nodes
 from imctl.logic.online import OnlineCounts
@@ -87,8 +88,12 @@ class Logic:
             api,
             host=config.host,
             port=config.http_port,
-            max_body_bytes=config.max_message_bytes,
-            body_timeout_s=config.body_timeout_s,
+            limits=HttpLimits(
+                max_body_bytes=config.max_message_bytes,
+                request_timeout_s=config.http_request_timeout_s,
+                idle_timeout_s=config.http_idle_timeout_s,
+                max_connections=config.http_max_connections,
+            ),
             drops=self._drops,
         )
         self._link = LinkServer(self.handlers, host=config.host, port=config.grpc_port, what="logic grpc")
@@ -144,6 +149,7 @@ class Logic:
         gauges = {
             "comets": len(self._nodes.comets),
             "connections": totals["conn_count"],
+            "http_connections": self._http.connections,
             "rooms": len(self._online.rooms),
         }
         return {

@@ -5,8 +5,9 @@
             ...
 
 Received frames wait in a queue of limited length. When it is full the client
-stops reading, so that the server's queue fills up instead: nothing is lost on
-this side, and a reply behind it waits too.
+stops reading (what one read brought is still queued), so that the server's
+queue fills up instead: nothing is lost on this side, and a reply behind it
+waits too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from protocol.aio.errors import AuthRefusedError, ConnectError, ConnectionClosed
 from protocol.aio.tcp import FrameProtocol
 from protocol.aio.websocket import WebSocketProtocol
 from protocol.bodies import AuthToken, parse_online, serialize_operations
-from protocol.errors import BodyError, LocalError, RemoteError
+from protocol.errors import BodyError, LocalError, RemoteError, UpgradeError
 from protocol.frame import Frame, pack_frame
 from protocol.operation import Operation, operation_name
 
@@ -59,6 +60,7 @@ class Client:
         self._seq = 0
         self._beat: asyncio.TimerHandle | None = None
         self._unanswered_beat: tuple[int, int] | None = None
+        self._heard = False  # since the last time a heartbeat was due
         self._closed: RemoteError | None = None
         self._is_closed = False
         self._protocol: FrameProtocol
@@ -113,7 +115,7 @@ class Client:
         `cookie` is handed to logic. Other arguments and errors as connect_tcp.
 
         Raises:
-            UpgradeError: the server's answer to the upgrade is not acceptable.
+            UpgradeError: the server's answer to the upgrade is not acceptable, or it closed without one.
         """
         client = cls(timeout_s=timeout_s, heartbeat_s=heartbeat_s, queue_frames=queue_frames)
         header = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -177,6 +179,7 @@ class Client:
         # Half, so that a full queue does not stop and start the transport for each frame.
         if self._paused and len(self._frames) <= self._queue_frames // 2:
             self._paused = False
+            self._heard = True
             self._protocol.resume_reading()
         return frame
 
@@ -222,7 +225,8 @@ class Client:
             raise ReplyTimeoutError(operation_name(op), self._timeout_s, note) from exc
         finally:
             self._answers.pop(which, None)
-            answer.cancel()
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # seen, also when it is send() that failed
 
     async def heartbeat(self) -> int:
         """Send a heartbeat and return the room's online count.
@@ -262,7 +266,7 @@ class Client:
             async with asyncio.timeout(self._timeout_s):
                 _, self._protocol = await loop.create_connection(lambda: make(self), host, port, ssl=ssl)
                 stage = "upgrade"
-                await asyncio.shield(self._protocol.ready)
+                await self._upgrade()
                 stage = "auth"
                 await self._authenticate(token)
         except TimeoutError as exc:
@@ -278,6 +282,12 @@ class Client:
             raise
         self._schedule_beat()
 
+    async def _upgrade(self) -> None:
+        try:
+            await asyncio.shield(self._protocol.ready)
+        except ConnectionClosedError as exc:
+            raise UpgradeError(f"no answer to the upgrade: {exc}") from exc
+
     async def _authenticate(self, token: AuthToken | bytes) -> None:
         seq = self._next_seq()
         answer: _Answer = asyncio.get_running_loop().create_future()
@@ -288,6 +298,8 @@ class Client:
             self._protocol.write(pack_frame(Operation.AUTH, body, seq=seq))
             await answer
         except ConnectionClosedError as exc:
+            if self._closed is not None and not isinstance(self._closed, ConnectionClosedError):
+                raise self._closed from None  # what came is not goim's wire
             raise AuthRefusedError(exc.why) from exc
         finally:
             self._answers.pop(which, None)
@@ -304,10 +316,11 @@ class Client:
             self._beat = asyncio.get_running_loop().call_later(self._heartbeat_s, self._send_beat)
 
     def _send_beat(self) -> None:
-        # A client that does not read on purpose cannot know whether it was answered.
-        if self._unanswered_beat is not None and not self._paused:
+        # While anything comes, the answer may just be behind it.
+        if self._unanswered_beat is not None and not self._heard and not self._paused:
             self._protocol.fail(ConnectionClosedError(f"no answer to a heartbeat within {self._heartbeat_s:g} s"))
             return
+        self._heard = False
         if self._unanswered_beat is None:
             seq = self._next_seq()
             self._unanswered_beat = (Operation.HEARTBEAT_REPLY, seq)
@@ -322,6 +335,7 @@ class Client:
     # --- what the protocol calls ---
 
     def _received(self, frame: Frame) -> None:
+        self._heard = True
         which = (frame.op, frame.seq)
         answer = self._answers.get(which)
         if answer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import cast
 
 from protocol.aio.errors import ConnectionClosedError
 from protocol.decoder import FrameDecoder
@@ -43,10 +44,10 @@ class FrameProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast, since uvloop's transports are not asyncio.Transport by class.
+        self._transport = cast(asyncio.Transport, transport)
         self._writable.set()
-        self._open(transport)
+        self._open(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Hand on the frames that are complete now; close when the server breaks a rule."""

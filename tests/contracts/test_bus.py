@@ -124,17 +124,19 @@ async def test_each_group_gets_every_record(bus):
 async def test_a_record_goes_to_one_member_of_a_group_and_a_key_stays_with_it(bus):
     members = [await bus.subscribe("g"), await bus.subscribe("g")]
     collected: list[list[Record]] = [[], []]
+    all_there = asyncio.Event()
 
     async def collect(index: int) -> None:
         while True:
             collected[index] += await members[index].receive()
+            if sum(map(len, collected)) == 400:
+                all_there.set()
 
     for i in range(400):
         await bus.publish(f"key-{i % 40}", str(i).encode())
     tasks = [asyncio.create_task(collect(index)) for index in (0, 1)]
     async with asyncio.timeout(20):
-        while sum(map(len, collected)) < 400:
-            await asyncio.sleep(0.005)
+        await all_there.wait()
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

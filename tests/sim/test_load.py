@@ -170,7 +170,7 @@ def test_each_of_the_mistakes_has_a_hint():
         ("{name: a, count: -5}", "a.yaml:3:22: clients[0].count is -5; expected a whole number from 1 to 1000000"),
         ("{name: a, count: 1.5}", "a.yaml:3:22: clients[0].count is 1.5; expected a whole number from 1 to 1000000"),
         ("{name: a, count: true}", "a.yaml:3:22: clients[0].count is true; expected a whole number from 1 to 1000000"),
-        ("{name: a, count:}", "a.yaml:3:21: clients[0].count is empty; expected a whole number from 1 to 1000000"),
+        ("{name: a, count: }", "a.yaml:3:22: clients[0].count is empty; expected a whole number from 1 to 1000000"),
         ("{name: a}", "a.yaml:3:5: clients[0] has no count; expected a whole number from 1 to 1000000"),
         ("{count: 1}", "a.yaml:3:5: clients[0] has no name; expected a name of letters, digits, _ and - (64 at most)"),
         (
@@ -226,10 +226,13 @@ def test_each_of_the_mistakes_has_a_hint():
             'a.yaml:3:36: clients[0].heartbeat is "0s"; expected a duration such as 500ms, 10s or 4m, over 0 and '
             "at most 720h",
         ),
-        ("viewers", 'a.yaml:3:5: clients[0] is "viewers"; expected a mapping of name, count, transport, room, mid, '
-         "key, accepts, connect, heartbeat"),
+        (
+            "viewers",
+            'a.yaml:3:5: clients[0] is "viewers"; expected a mapping of name, count, transport, room, mid, '
+            "key, accepts, connect, heartbeat",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_population_that_is_wrong(client, problem):
     assert problems_of(with_client(client)) == [problem]
 
@@ -241,8 +244,11 @@ def test_a_population_that_is_wrong(client, problem):
             "{to: romm, rooms: viewers, rate: 1/s}",
             'a.yaml:9:10: publish[0].to is "romm"; expected room or mid or key or all',
         ),
-        ("{to: room, rooms: viewers, rate: 0/s}", 'a.yaml:9:38: publish[0].rate is "0/s"; expected a rate such as 40/s '
-         "or 1000/m, over 0 and at most 1000000/s"),
+        (
+            "{to: room, rooms: viewers, rate: 0/s}",
+            'a.yaml:9:38: publish[0].rate is "0/s"; expected a rate such as 40/s '
+            "or 1000/m, over 0 and at most 1000000/s",
+        ),
         (
             "{to: all, rate: 1/s, size: 8}",
             "a.yaml:9:32: publish[0].size is 8; expected 24 bytes (the simulator's stamp) to 524288 bytes",
@@ -264,7 +270,7 @@ def test_a_population_that_is_wrong(client, problem):
             "a.yaml:9:44: publish[0].size.lognormal has no median; expected a size such as 64 or 1KB",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_publisher_that_is_wrong(publisher, problem):
     assert problems_of(with_publisher(publisher)) == [problem]
 
@@ -272,24 +278,48 @@ def test_a_publisher_that_is_wrong(publisher, problem):
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("name: small", "name: small\nseeed: 3", "a.yaml:2:1: seeed is not known; expected one of name, seed, clients, "
-         "publish, phases, expect"),
-        ("name: small\n", "", "a.yaml:1:1: the scenario has no name; expected a name of letters, digits, _ and - "
-         "(64 at most)"),
-        ("phases:\n  - {name: steady, duration: 1s}", "phases: []", "a.yaml:4:9: phases is an empty list; expected at "
-         "least 1"),
-        ("clients:\n  - {name: viewers, count: 10, room: live://1}", "clients:", "a.yaml:2:9: clients is empty; "
-         "expected a list of mappings"),
-        ("duration: 1s", "duration: 1:30", 'a.yaml:5:30: phases[0].duration is "1:30"; expected a duration such as '
-         "500ms, 10s or 4m"),
-        ("duration: 1s", "duration: 1s, publish: 4", "a.yaml:5:43: phases[0].publish is 4; expected a factor such as "
-         "x4 or x0.5"),
-        ("duration: 1s", "duration: 1s, measure: yes", 'a.yaml:5:43: phases[0].measure is "yes"; expected true or '
-         "false"),
-        ("duration: 1s", "duration: 1s, duration: 2s", "a.yaml:5:34: phases[0].duration is given twice; the first is "
-         "in line 5"),
+        (
+            "name: small",
+            "name: small\nseeed: 3",
+            "a.yaml:2:1: seeed is not known; expected one of name, seed, clients, publish, phases, expect",
+        ),
+        (
+            "name: small\n",
+            "",
+            "a.yaml:1:1: the scenario has no name; expected a name of letters, digits, _ and - (64 at most)",
+        ),
+        (
+            "phases:\n  - {name: steady, duration: 1s}",
+            "phases: []",
+            "a.yaml:4:9: phases is an empty list; expected at least 1",
+        ),
+        (
+            "clients:\n  - {name: viewers, count: 10, room: live://1}",
+            "clients:",
+            "a.yaml:2:9: clients is empty; expected a list of mappings",
+        ),
+        (
+            "duration: 1s",
+            "duration: 1:30",
+            'a.yaml:5:30: phases[0].duration is "1:30"; expected a duration such as 500ms, 10s or 4m',
+        ),
+        (
+            "duration: 1s",
+            "duration: 1s, publish: 4",
+            "a.yaml:5:43: phases[0].publish is 4; expected a factor such as x4 or x0.5",
+        ),
+        (
+            "duration: 1s",
+            "duration: 1s, measure: yes",
+            'a.yaml:5:43: phases[0].measure is "yes"; expected true or false',
+        ),
+        (
+            "duration: 1s",
+            "duration: 1s, duration: 2s",
+            "a.yaml:5:34: phases[0].duration is given twice; the first is in line 5",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_scenario_that_is_wrong(old, new, problem):
     text = MINIMAL.replace(old, new)
     assert text != MINIMAL
@@ -428,9 +458,24 @@ VALUES = st.recursive(
 
 
 @given(
-    VALUES, st.sampled_from(["name", "clients", "clients[0]", "clients[0].transport", "publish", "publish[0].size",
-                             "publish[0].rooms", "phases", "phases[0]", "phases[0].name", "expect", "expect[0]"])
-)  # fmt: skip
+    VALUES,
+    st.sampled_from(
+        [
+            "name",
+            "clients",
+            "clients[0]",
+            "clients[0].transport",
+            "publish",
+            "publish[0].size",
+            "publish[0].rooms",
+            "phases",
+            "phases[0]",
+            "phases[0].name",
+            "expect",
+            "expect[0]",
+        ]
+    ),
+)
 def test_any_value_anywhere_gives_a_scenario_or_problems(value, path):
     written = yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...").replace("\n", " ")
     with contextlib.suppress(ScenarioError):  # anything else is a fault

@@ -40,7 +40,10 @@ class Processes:
         for column in ("node", "kind", "pid", "state", "uptime", "cpu", "memory", "restarts"):
             right = column in ("pid", "uptime", "cpu", "memory", "restarts")
             table.add_column(column, no_wrap=True, justify="right" if right else "left")
-        table.add_column("addresses", overflow="fold")
+        # A table of their own: beside the rest they do not fit into 80 columns.
+        places = Table(box=None, pad_edge=False, header_style="dim")
+        places.add_column("node", no_wrap=True)
+        places.add_column("addresses")
         for node in self.document["nodes"]:
             state, restarts = node["state"], str(node["restarts"])
             if node["last_exit"]:
@@ -54,9 +57,12 @@ class Processes:
                 f"{node['cpu_percent']:.0f}%",
                 bytes_text(node["rss_bytes"]),
                 restarts,
-                address_text(node["addresses"]),
             )
+            if any(node["addresses"].values()):
+                places.add_row(f"[bold]{node['name']}[/]", address_text(node["addresses"]))
         console.print(table)
+        console.print()
+        console.print(places)
 
 
 def register(app: typer.Typer) -> None:

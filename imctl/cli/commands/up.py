@@ -50,6 +50,8 @@ class Banner:
         """Show nodes, addresses, what lasts, and what to try."""
         from rich.table import Table
 
+        from imctl.cli.tables import address_text
+
         summary = self.summary
         name = summary["cluster"]
         console.print(f"[bold green]cluster {name} is ready[/] in {summary['ready_ms']} ms\n")
@@ -57,8 +59,7 @@ class Banner:
         for column in ("node", "pid", "addresses"):
             table.add_column(column, no_wrap=True)
         for node in summary["nodes"]:
-            lines = [f"{key:<13} {address}" for key, address in node["addresses"].items() if address]
-            table.add_row(f"[bold]{node['name']}[/]", str(node["pid"]), "\n".join(lines))
+            table.add_row(f"[bold]{node['name']}[/]", str(node["pid"]), address_text(node["addresses"]))
         console.print(table)
         lasts = "survives a stop" if summary["persistent"] else "in memory, gone after a stop"
         flag = "" if name == "default" else f" --cluster {name}"

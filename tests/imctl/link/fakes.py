@@ -60,3 +60,10 @@ async def serve(handlers: Handlers, *, port: int = 0, local: bool = False) -> Li
     if not local:
         withdraw_local(server.address, handlers)
     return server
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until something is so that nothing signals, at most 10 s."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the state of a node under test has no event
+            await asyncio.sleep(0.002)

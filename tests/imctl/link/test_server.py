@@ -14,7 +14,7 @@ from imctl.link.local import LocalPeer
 from imctl.link.methods import BROADCAST, CONNECT, OPEN_PATH, PUSH_MSG, RECEIVE
 from imctl.link.server import LinkServer
 from protocol.pb import comet, link, logic
-from tests.imctl.link.fakes import serve
+from tests.imctl.link.fakes import eventually, serve
 
 
 @pytest.fixture
@@ -82,9 +82,10 @@ async def test_bad_calls_on_a_stream_cost_only_themselves(channel):
 async def test_bytes_that_are_no_batch_end_their_stream_only(server, channel):
     stream = channel.stream_stream(OPEN_PATH)()
     await stream.write(b"\xff\xff\xff")
-    with pytest.raises(grpc.aio.AioRpcError):
+    with pytest.raises(grpc.aio.AioRpcError, match="not a batch of calls"):
         await stream.read()
 
+    assert server.stats()["errors"] == 1
     peer = StreamPeer("node", server.address)
     await peer.call(RECEIVE, logic.ReceiveReq())
     await peer.close()
@@ -106,20 +107,17 @@ async def test_an_address_that_is_not_ours_is_a_start_error():
 
 
 async def test_stop_answers_calls_at_work_and_takes_no_new_ones():
-    gate, entered = asyncio.Event(), asyncio.Event()
+    gate, entered = asyncio.Event(), []
 
     async def connect(request: Any) -> Any:
-        entered.set()
+        entered.append(request)
         await gate.wait()
         return logic.ConnectReply(mid=5)
 
     server = await serve({CONNECT: connect})
     batched, unary = (open_peer("n", server.address, batched=batched) for batched in (True, False))
     calls = [batched.call(CONNECT, logic.ConnectReq()), unary.call(CONNECT, logic.ConnectReq())]
-    await entered.wait()
-    while server.stats()["in_flight"] < 1:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.05)  # the unary call is not in the stats
+    await eventually(lambda: len(entered) == 2)
 
     stopping = asyncio.ensure_future(server.stop(5))
     await asyncio.sleep(0)
@@ -147,8 +145,7 @@ async def test_stop_ends_what_does_not_end_within_its_grace():
     server = await serve({CONNECT: connect})
     peer = open_peer("n", server.address, batched=True)
     call = peer.call(CONNECT, logic.ConnectReq())
-    while not server.stats()["in_flight"]:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: server.stats()["in_flight"])
 
     async with asyncio.timeout(5):
         await server.stop(0.05)
@@ -195,11 +192,9 @@ async def test_a_caller_that_is_gone_does_not_end_its_handlers():
     server = await serve({CONNECT: connect})
     peer = open_peer("n", server.address, batched=True)
     call = peer.call(CONNECT, logic.ConnectReq())
-    while not server.stats()["in_flight"]:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: server.stats()["in_flight"])
     await peer.close()
-    while server.stats()["streams"]:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: not server.stats()["streams"])
 
     gate.set()
 

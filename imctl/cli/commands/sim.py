@@ -1,0 +1,153 @@
+"""`imctl sim`: a scenario's clients and pushes against a cluster, and a verdict."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imctl.cli.context import Context, examples, run
+from imctl.cli.values import parse_duration
+
+if TYPE_CHECKING:
+    from imctl.cluster.client import ClusterInfo
+    from sim.nodes import NodeSample, NodeSampler
+    from sim.outcome import RunResult
+    from sim.scenario import Scenario
+    from sim.target import Target
+
+__all__ = ["register"]
+
+_CLIENTS_PER_COMET = 12_000  # a process may have 20,000 files open on many machines
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(
+        "sim",
+        epilog=examples(
+            "imctl sim scenarios/room.yaml",
+            "imctl sim room --clients 10000 --json",
+            "imctl sim room --set publish[0].rate=100/s --set phases.steady.duration=30s",
+            "imctl sim smoke --target 'goim://10.0.0.5?tcp=3101&ws=3102&http=3111'",
+        ),
+    )
+    def sim(
+        ctx: typer.Context,
+        scenario: Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one")],
+        set_: Annotated[
+            list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the scenario")
+        ] = None,
+        target: Annotated[
+            str | None, typer.Option(metavar="URL", help="goim://HOST?tcp=PORT&ws=PORT&http=PORT, any goim cluster")
+        ] = None,
+        clients: Annotated[int | None, typer.Option(metavar="N", help="Clients of all populations together")] = None,
+        duration: Annotated[
+            float | None, typer.Option(parser=parse_duration, metavar="TIME", help="Measured phases together")
+        ] = None,
+        workers: Annotated[
+            int | None, typer.Option(metavar="N", min=1, max=64, help="Processes that hold clients (one a core)")
+        ] = None,
+        seed: Annotated[int | None, typer.Option(metavar="N", help="Instead of the scenario's seed")] = None,
+    ) -> None:
+        """Run a scenario: connect its clients, push, and report latency and loss
+
+        Without --target it runs against the cluster of `imctl up`; where there
+        is none, it starts a private one and ends it afterwards. The exit code
+        is 0 when every expectation holds, 1 when one fails, 3 when the
+        scenario is not valid, 4 when the cluster cannot be reached, 5 when the
+        load generator itself was the bottleneck.
+        """
+        imctl = Context.of(ctx)
+        from sim.load import load_scenario
+        from sim.report.summary import RunSummary
+        from sim.shipped import find_scenario
+
+        changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+        loaded = load_scenario(
+            find_scenario(scenario), sets=changes, clients=clients, duration_s=duration, env=os.environ
+        )
+        result = run(_run(loaded, target, workers, imctl))
+        imctl.printer.result(RunSummary(result.report, result.buckets))
+        if result.report.exit_code:
+            raise typer.Exit(result.report.exit_code)
+
+
+async def _run(scenario: Scenario, url: str | None, workers: int | None, imctl: Context) -> RunResult:
+    from imctl.cli.progress import show_progress
+    from sim.runner import run_scenario
+    from sim.target import parse_target
+
+    if url is not None:
+        with show_progress(imctl.printer, scenario) as on_progress:
+            return await run_scenario(scenario, parse_target(url), workers=workers, on_progress=on_progress)
+    async with _cluster(scenario, imctl) as info:
+        target = _target_of(info)
+        with show_progress(imctl.printer, scenario) as on_progress:
+            return await run_scenario(
+                scenario, target, workers=workers, sample_nodes=_sampler(info), on_progress=on_progress
+            )
+
+
+@asynccontextmanager
+async def _cluster(scenario: Scenario, imctl: Context) -> AsyncIterator[ClusterInfo]:
+    """Yield the running cluster, or a private one that ends with the run."""
+    from imctl.cli.context import DEFAULT_CLUSTER
+    from imctl.cluster.client import find_cluster
+    from imctl.errors import ClusterError
+
+    try:
+        info = find_cluster(imctl.cluster)
+    except ClusterError:
+        # A cluster that was asked for by name must be there.
+        if imctl.cluster != DEFAULT_CLUSTER:
+            raise
+    else:
+        imctl.printer.note(f"running {scenario.name} against cluster {info.cluster}")
+        yield info
+        return
+
+    from imctl.cluster.spec import ClusterOptions, plan
+    from imctl.cluster.supervisor import Supervisor
+
+    comets = -(-scenario.client_count // _CLIENTS_PER_COMET)
+    name = f"sim-{os.getpid()}"
+    supervisor = Supervisor(plan(ClusterOptions(cluster=name, comets=comets, any_port=True)))
+    imctl.printer.note(f"no cluster is running: starting a private one, {name}, for this run")
+    try:
+        await supervisor.start(time.monotonic_ns())
+        yield find_cluster(name)
+    finally:
+        supervisor.stop()
+        await supervisor.stopped.wait()
+
+
+def _target_of(info: ClusterInfo) -> Target:
+    from sim.target import Target
+
+    def split(addresses: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        return tuple((host, int(port)) for host, _, port in (one.rpartition(":") for one in addresses))
+
+    return Target(
+        f"cluster {info.cluster}", split(info.comet_tcp), split(info.comet_ws), split(info.addresses("logic", "http"))
+    )
+
+
+def _sampler(info: ClusterInfo) -> NodeSampler:
+    """Return what asks the cluster's supervisor about its nodes."""
+    from imctl.cluster.client import ControlClient
+    from sim.nodes import NodeSample
+
+    async def sample() -> list[NodeSample]:
+        async with ControlClient(info) as control:
+            return [
+                NodeSample(node["name"], node["pid"], node["cpu_s"], node["rss_bytes"], node["drops"] or {})
+                for node in await control.stats()
+            ]
+
+    return sample

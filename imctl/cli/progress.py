@@ -1,0 +1,67 @@
+"""What a run shows on stderr while it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imctl.cli.printer import Printer
+    from sim.runner import RunProgress
+    from sim.scenario import Scenario
+
+__all__ = ["show_progress"]
+
+_LIVE_S = 0.25  # drawing takes milliseconds, and this process also merges results
+_LINE_S = 5.0
+
+
+@contextmanager
+def show_progress(printer: Printer, scenario: Scenario) -> Iterator[Callable[[RunProgress], None]]:
+    """Yield a callback that shows progress: one live line on a terminal, else a line now and then.
+
+    --quiet and --json show none.
+    """
+    if printer.quiet or printer.json:
+        yield lambda progress: None
+        return
+    live = printer.stderr.isatty()
+    every_s = _LIVE_S if live else _LINE_S
+    shown_at, shown_stage = 0.0, ""
+
+    def show(progress: RunProgress) -> None:
+        nonlocal shown_at, shown_stage
+        now = time.monotonic()
+        if now - shown_at < every_s and (live or progress.stage == shown_stage):
+            return
+        shown_at, shown_stage = now, progress.stage
+        text = _line(progress)
+        if live:
+            printer.stderr.write(f"\r\x1b[K{text}")
+            printer.stderr.flush()
+        else:
+            printer.note(text)
+
+    try:
+        yield show
+    finally:
+        if live:
+            printer.stderr.write("\r\x1b[K")
+            printer.stderr.flush()
+
+
+def _line(progress: RunProgress) -> str:
+    clients = f"{progress.connected:,}/{progress.wanted:,} clients"
+    if progress.failed:
+        clients += f", {progress.failed:,} failed"
+    if progress.stage == "connecting":
+        return f"connecting: {clients}"
+    text = f"{progress.stage}: {progress.messages:,} pushed, {progress.delivered:,} delivered"
+    if progress.errors:
+        text += f", {progress.errors:,} push errors"
+    if progress.of_s and progress.at_s < progress.of_s:
+        done = progress.at_s / progress.of_s
+        text = f"[{'=' * int(done * 20):<20}] {progress.at_s:.0f}/{progress.of_s:.0f} s  {text}"
+    return text

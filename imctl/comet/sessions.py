@@ -1,0 +1,194 @@
+"""From a new socket to a session that logic knows, and back: what channels ask of their comet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from imctl.comet.channel import Channel
+from imctl.comet.config import CometConfig
+from imctl.comet.hub import Hub
+from imctl.comet.timers import DeadlineWheel
+from imctl.link.methods import CONNECT, DISCONNECT, HEARTBEAT, RECEIVE
+from imctl.link.pool import PeerPool
+from imctl.node import Counters
+from imctl.ratelog import LimitedLogger
+from protocol.frame import Frame
+from protocol.pb.logic import ConnectReply, ConnectReq, DisconnectReq, HeartbeatReq, ReceiveReq
+from protocol.pb.protocol import Proto
+
+__all__ = ["TICK_S", "Sessions"]
+
+TICK_S = 0.1
+_MAX_ACCEPTS = 10_000
+
+
+class Sessions:
+    """The connections of one comet, before and after authentication.
+
+    Args:
+        config: The comet's settings.
+        logic: Who decides about clients.
+    """
+
+    def __init__(self, config: CometConfig, logic: PeerPool) -> None:
+        self.config = config
+        self.counters = Counters("accepted", "connected", "disconnected", "refused_auth", "pushes", "delivered")
+        self.drops = Counters()
+        self.hub = Hub(self.counters, self.drops, max_rooms=config.max_rooms)
+        self.wheel: DeadlineWheel[Channel] = DeadlineWheel(TICK_S)
+        self.log = LimitedLogger(logging.getLogger(__name__))
+        self.loop = asyncio.get_running_loop()
+        self.open: set[Channel] = set()
+        self._logic = logic
+        self._accepts: dict[frozenset[int], frozenset[int]] = {}
+        self._stopping = False
+        self._empty = asyncio.Event()
+        # goim draws the refresh period from 10 to 30 minutes, which can outlast
+        # the session's 30 minutes in the store; ours ends before half of it.
+        self._refresh_s = (600.0, 1800.0) if config.compat_goim else (600.0, 900.0)
+
+    # --- sockets ------------------------------------------------------------
+
+    def accept(self, channel: Channel) -> bool:
+        """Count a new socket; False when it must be closed at once."""
+        self.open.add(channel)
+        self.counters.add("accepted")
+        if self._stopping or len(self.open) > self.config.max_connections:
+            self.counters.add("refused.max_connections")
+            return False
+        return True
+
+    def lost(self, channel: Channel) -> None:
+        """A socket is gone: out of the tables, and logic is told if it had a session."""
+        self.open.discard(channel)
+        self.wheel.discard(channel)
+        if channel.registered:
+            self.hub.remove(channel)
+            self.counters.add("disconnected")
+            self._end_session(channel)
+        else:
+            self.hub.leave(channel)
+        if self._stopping and not self.open:
+            self._empty.set()
+
+    def end_overdue(self) -> None:
+        """Close those that did not authenticate, or did not beat, in time; call every TICK_S."""
+        for channel in self.wheel.expired(self.loop.time()):
+            channel.close("heartbeat_timeout" if channel.registered else "handshake_timeout")
+
+    async def close_all(self, grace_s: float) -> None:
+        """Refuse new clients, tell logic of the sessions that end, and close every socket."""
+        self._stopping = True
+        ended = [self._end_session(channel) for channel in self.open if channel.registered]
+        for channel in list(self.open):
+            channel.close("comet_stops")
+        if ended:
+            await asyncio.wait(ended, timeout=max(grace_s / 2, 0.1))
+        for abort in (False, True):
+            if not self.open:
+                break
+            if abort:
+                for channel in list(self.open):
+                    channel.abort("comet_stops")
+            try:
+                await asyncio.wait_for(self._empty.wait(), max(grace_s / 2, 0.1))
+            except TimeoutError:
+                continue
+
+    # --- authentication -----------------------------------------------------
+
+    def connect(self, cookie: str, token: bytes) -> asyncio.Future[Any]:
+        """Ask logic who a client is; the future ends with a ConnectReply or PeerError."""
+        return self._logic.call(CONNECT, ConnectReq(server=self.config.hostname, cookie=cookie, token=token))
+
+    def refused(self, channel: Channel, error: BaseException | None) -> None:
+        """Close a client that logic did not accept; the reason stays here."""
+        self.counters.add("refused_auth")
+        self.log.info("%s: auth refused: %s", channel.ip, error)
+        channel.close("auth_refused")
+
+    def too_late(self, reply: ConnectReply) -> None:
+        """Take a session back whose client went away while logic made it."""
+        self.counters.add("late_connects")
+        self._disconnect(reply.mid, reply.key)
+
+    def register(self, channel: Channel, room: str) -> None:
+        """Put a client that has its auth reply into the tables; arm its heartbeat."""
+        if channel.transport.is_closing():
+            self._disconnect(channel.mid, channel.key)
+            return
+        now = self.loop.time()
+        channel.registered = True
+        old = self.hub.add(channel)
+        if old is not None:
+            # The new session owns the mapping in logic: the old one must not remove it.
+            old.registered = False
+            self.counters.add("replaced")
+            old.close("replaced")
+        self.counters.add("connected")
+        self.join(channel, room)
+        channel.refresh_at = now + random.uniform(*self._refresh_s)
+        channel.deadline = now + channel.heartbeat_s
+        self.wheel.add(channel)
+        if channel.heartbeat_s <= 0:
+            channel.close("heartbeat_timeout")
+
+    # --- a session's requests -----------------------------------------------
+
+    def join(self, channel: Channel, room: str) -> bool:
+        """Move a client to a room, "" for none; False, counted and logged, when there are too many rooms."""
+        if self.hub.join(channel, room):
+            return True
+        self.counters.add("refused.max_rooms")
+        self.log.info("%s key %r: room %r refused, %d rooms", channel.ip, channel.key, room, len(self.hub.rooms))
+        return False
+
+    def heartbeat(self, channel: Channel) -> None:
+        """Move a client's deadline; refresh its session in logic when that is due."""
+        now = self.loop.time()
+        channel.deadline = now + channel.heartbeat_s
+        if now >= channel.refresh_at:
+            channel.refresh_at = now + random.uniform(*self._refresh_s)
+            request = HeartbeatReq(mid=channel.mid, key=channel.key, server=self.config.hostname)
+            self._logic.call(HEARTBEAT, request).add_done_callback(partial(self._refreshed, channel))
+
+    def receive(self, channel: Channel, request: Frame) -> asyncio.Future[Any]:
+        """Hand a client's own message to logic."""
+        self.counters.add("received")
+        proto = Proto(ver=request.ver, op=request.op, seq=request.seq, body=request.body)
+        return self._logic.call(RECEIVE, ReceiveReq(mid=channel.mid, proto=proto))
+
+    def intern_accepts(self, operations: Iterable[int]) -> frozenset[int]:
+        """Return one shared set for equal sets: most clients of a cluster accept the same operations."""
+        wanted = frozenset(operations)
+        shared = self._accepts.get(wanted)
+        if shared is None:
+            if len(self._accepts) >= _MAX_ACCEPTS:
+                self._accepts.clear()
+            shared = self._accepts[wanted] = wanted
+        return shared
+
+    # --- towards logic ------------------------------------------------------
+
+    def _refreshed(self, channel: Channel, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            self.counters.add("refresh_errors")
+            channel.refresh_at = 0.0  # again at the next heartbeat
+
+    def _end_session(self, channel: Channel) -> asyncio.Future[Any]:
+        channel.registered = False
+        return self._disconnect(channel.mid, channel.key)
+
+    def _disconnect(self, mid: int, key: str) -> asyncio.Future[Any]:
+        future = self._logic.call(DISCONNECT, DisconnectReq(mid=mid, key=key, server=self.config.hostname))
+        future.add_done_callback(self._disconnected)
+        return future
+
+    def _disconnected(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            self.counters.add("disconnect_errors")

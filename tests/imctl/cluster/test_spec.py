@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imctl.cluster.spec import ClusterOptions, ClusterSpec, OptionsError, ProcessSpec, make_config, plan, shareable
+from imctl.errors import ConfigError
+
+SHARED = {"bus": "kafka://x", "store": "redis://x"}
+
+
+def wanted(spec: ClusterSpec) -> dict[str, int]:
+    return {want.what: want.port for process in spec.processes for want in process.wanted()}
+
+
+def test_default_is_one_core_and_one_comet_on_goims_ports() -> None:
+    spec = plan(ClusterOptions())
+
+    assert [(process.name, tuple(process.parts)) for process in spec.processes] == [
+        ("core", ("registry", "logic", "job")),
+        ("comet-1", ("comet",)),
+    ]
+    assert wanted(spec) == {
+        "core registry http": 7171,
+        "core logic http": 3111,
+        "core logic grpc": 3119,
+        "comet-1 tcp": 3101,
+        "comet-1 ws": 3102,
+        "comet-1 grpc": 3109,
+    }
+
+
+def test_no_two_nodes_of_a_large_cluster_want_the_same_port() -> None:
+    spec = plan(ClusterOptions(comets=39, logics=9, jobs=3, split=True, **SHARED))
+
+    ports = [want.port for process in spec.processes for want in process.wanted()]
+
+    assert len(ports) == len(set(ports)) == 39 * 3 + 9 * 2 + 1
+
+
+def test_port_base_moves_every_port_and_what_clients_are_told() -> None:
+    spec = plan(ClusterOptions(port_base=20000))
+
+    assert wanted(spec) == {
+        "core registry http": 20071,
+        "core logic http": 20011,
+        "core logic grpc": 20019,
+        "comet-1 tcp": 20001,
+        "comet-1 ws": 20002,
+        "comet-1 grpc": 20009,
+    }
+    assert spec.processes[0].parts["logic"]["tcp_port"] == 20001
+
+
+def test_any_port_wants_no_fixed_port() -> None:
+    assert wanted(plan(ClusterOptions(any_port=True, comets=3))) == {}
+
+
+def test_tls_opens_two_more_listeners_on_every_comet() -> None:
+    spec = plan(ClusterOptions(comets=2, tls_cert="c.pem", tls_key="k.pem"))
+
+    assert {name: port for name, port in wanted(spec).items() if "tls" in name or "wss" in name} == {
+        "comet-1 wss": 3103,
+        "comet-1 tls": 3104,
+        "comet-2 wss": 3203,
+        "comet-2 tls": 3204,
+    }
+
+
+def test_split_gives_every_node_a_process_when_bus_and_store_can_be_shared() -> None:
+    spec = plan(ClusterOptions(logics=2, jobs=2, comets=2, **SHARED))
+
+    names = [process.name for process in spec.processes]
+
+    assert names == ["registry", "logic-1", "logic-2", "job-1", "job-2", "comet-1", "comet-2"]
+
+
+def test_a_registry_to_join_is_not_started_and_names_are_made_unique() -> None:
+    spec = plan(ClusterOptions(cluster="b", registry="http://10.0.0.1:7171"))
+
+    assert [tuple(process.parts) for process in spec.processes] == [("logic", "job"), ("comet",)]
+    assert spec.processes[1].parts["comet"]["hostname"] == "b-comet-1"
+    assert spec.processes[1].registry == "http://10.0.0.1:7171"
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        (ClusterOptions(split=True), "--split puts logic and job into processes of their own", "no bus"),
+        (ClusterOptions(logics=2), "--logic 2 .* memory:// lives in one process", "no bus"),
+        (ClusterOptions(jobs=2), "--job 2 ", "no bus"),
+        (ClusterOptions(logics=2, bus="kafka://x"), "share their sessions", "redis://"),
+        (ClusterOptions(comets=-1), "--comet -1: expected 0 to 99", ""),
+        (ClusterOptions(logics=0), "--logic 0: expected 1 to 99", ""),
+        (ClusterOptions(any_port=True, port_base=5000), "exclude each other", ""),
+        (ClusterOptions(port_base=80), "--port-base 80", ""),
+        (ClusterOptions(port_base=65500), "--port-base 65500", ""),
+        (ClusterOptions(tls_cert="c.pem"), "needs its key", ""),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(options: ClusterOptions, message: str, hint: str) -> None:
+    with pytest.raises(OptionsError, match=message) as caught:
+        plan(options)
+
+    assert hint in caught.value.hint
+
+
+def test_a_users_setting_wins_and_an_unknown_one_is_told() -> None:
+    spec = plan(ClusterOptions(settings={"comet": {"tcp_port": 9001, "handshake_timeout_s": 1.5}}))
+    assert wanted(spec)["comet-1 tcp"] == 9001
+
+    with pytest.raises(ConfigError, match="comet: unknown setting 'tcpport'") as caught:
+        plan(ClusterOptions(settings={"comet": {"tcpport": 9001}}))
+    assert "tcp_port" in caught.value.hint
+
+
+def test_a_spec_survives_json() -> None:
+    spec = plan(ClusterOptions(comets=2, compat_goim=True, settings={"comet": {"public_addrs": ["a", "b"]}}))
+
+    assert ClusterSpec.load(json.loads(json.dumps(spec.dump()))) == spec
+    assert make_config("comet", spec.processes[1].parts["comet"]).public_addrs == ("a", "b")
+
+
+def test_nested_settings_become_their_class() -> None:
+    config = make_config("logic", {"backoff": {"max_delay_s": 9}})
+
+    assert (config.backoff.max_delay_s, config.backoff.base_delay_s) == (9, 3)
+
+
+def test_pinned_keeps_the_ports_that_the_system_chose() -> None:
+    core, comet = plan(ClusterOptions(any_port=True)).processes
+
+    core = core.pinned({"registry.http": "127.0.0.1:1", "logic.http": "127.0.0.1:2", "logic.grpc": "127.0.0.1:3"})
+    comet = comet.pinned({"tcp": "127.0.0.1:4", "ws": "127.0.0.1:5", "wss": None, "grpc": "127.0.0.1:6"})
+
+    assert core.parts["registry"]["port"] == 1
+    assert (core.parts["logic"]["http_port"], core.parts["logic"]["grpc_port"]) == (2, 3)
+    assert [comet.parts["comet"][name] for name in ("tcp_port", "ws_port", "grpc_port")] == [4, 5, 6]
+    assert "wss_port" not in comet.parts["comet"]
+
+
+def test_an_unknown_kind_of_node_is_told() -> None:
+    with pytest.raises(ConfigError, match="unknown kind of node 'broker'"):
+        ProcessSpec("x", "x", {"broker": {}}).wanted()
+
+
+@pytest.mark.parametrize(
+    ("url", "shared"),
+    [("memory://", False), ("memory://x", False), ("fakeredis://", False), ("redis://h", True), ("unix:///r", True)],
+)
+def test_what_lives_in_one_process_is_not_shareable(url: str, shared: bool) -> None:
+    assert shareable(url) is shared

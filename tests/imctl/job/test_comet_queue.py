@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import pytest
+
+from imctl.job.comet_queue import CometQueue, Push
+from imctl.job.config import JobConfig
+from imctl.link.contract import PeerError, PeerUnavailableError
+from imctl.link.methods import PUSH_MSG, Method
+from imctl.link.unary import UnaryPeer
+from imctl.node import Counters
+from protocol.pb import comet
+from protocol.pb.protocol import Proto
+
+
+class FakePeer:
+    """Calls end when the test says so, or at once when an outcome is prepared."""
+
+    def __init__(self) -> None:
+        self.name = "comet-1"
+        self.calls: list[int] = []
+        self.futures: list[asyncio.Future[Any]] = []
+        self.outcomes: deque[Exception | None] = deque()
+
+    def call(self, method: Method, request: Any) -> asyncio.Future[Any]:
+        future = asyncio.get_running_loop().create_future()
+        self.calls.append(int(request.keys[0]))
+        self.futures.append(future)
+        if self.outcomes:
+            self.end(future, self.outcomes.popleft())
+        return future
+
+    def end(self, future: asyncio.Future[Any], outcome: Exception | None = None) -> None:
+        if outcome is None:
+            future.set_result(comet.PushMsgReply())
+        else:
+            future.set_exception(outcome)
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeUnaryPeer(FakePeer, UnaryPeer):
+    def __init__(self) -> None:
+        FakePeer.__init__(self)
+
+    call = FakePeer.call
+    close = FakePeer.close
+
+
+class Bench:
+    """A queue, its peer and what became of its pushes."""
+
+    def __init__(self, peer: FakePeer | None = None, **settings: Any) -> None:
+        self.peer = peer if peer is not None else FakePeer()
+        self.counters = Counters("calls", "answered", "retries")
+        self.drops = Counters()
+        self.done: list[int] = []
+        self.queue = CometQueue(self.peer, JobConfig(**settings), self.counters, self.drops)
+
+    def put(self, *numbers: int, key: str = "k", size: int = 0) -> None:
+        for number in numbers:
+            request = comet.PushMsgReq(keys=[str(number)], proto=Proto(body=bytes(size)))
+            self.queue.put(Push(PUSH_MSG, request, key, 1, lambda number=number: self.done.append(number)))
+
+    async def calls(self, count: int) -> list[int]:
+        async with asyncio.timeout(5):
+            while len(self.peer.calls) < count:
+                await asyncio.sleep(0.001)
+        return self.peer.calls
+
+
+def gone() -> PeerUnavailableError:
+    return PeerUnavailableError("gone")
+
+
+async def test_pushes_are_called_in_order_up_to_the_window():
+    bench = Bench(comet_window=2)
+
+    bench.put(1, 2, 3)
+    assert bench.peer.calls == [1, 2]
+    assert (bench.queue.waiting, bench.queue.in_flight) == (1, 2)
+    bench.peer.end(bench.peer.futures[0])
+
+    assert await bench.calls(3) == [1, 2, 3]
+    assert bench.done == [1]
+
+
+async def test_an_answer_that_is_there_at_once_needs_no_turn_of_the_loop():
+    bench = Bench(comet_window=1)
+    bench.peer.outcomes.extend([None] * 3)
+
+    bench.put(1, 2, 3)
+
+    assert bench.done == [1, 2, 3]
+    assert bench.counters.values["answered"] == 3
+
+
+async def test_a_refusal_is_a_counted_drop_and_the_rest_goes_on():
+    bench = Bench()
+    bench.peer.outcomes.extend([None, PeerError("signal channel full, msg dropped"), None])
+
+    bench.put(1, 2, 3)
+
+    assert bench.done == [1, 2, 3]
+    assert bench.drops.nonzero() == {"job.comet_error": 1}
+
+
+async def test_what_failed_is_tried_again_in_order_before_anything_newer():
+    bench = Bench()
+    bench.put(1, 2, 3, 4)
+    bench.peer.end(bench.peer.futures[0])
+    for future in bench.peer.futures[1:]:
+        bench.peer.end(future, gone())
+    await asyncio.sleep(0)
+    bench.put(5)
+    assert bench.peer.calls == [1, 2, 3, 4]
+
+    bench.peer.outcomes.extend([gone(), None, None, None, None])
+
+    # The first of them alone, until it gets through.
+    assert await bench.calls(9) == [1, 2, 3, 4, 2, 2, 3, 4, 5]
+    assert bench.done == [1, 2, 3, 4, 5]
+    assert bench.drops.nonzero() == {}
+    assert bench.counters.values["retries"] == 2
+
+
+async def test_what_cannot_be_delivered_within_the_retry_time_is_dropped_and_counted():
+    bench = Bench(comet_retry_s=0.05)
+    bench.peer.outcomes.extend([gone()] * 100)
+
+    bench.put(1, 2)
+    async with asyncio.timeout(5):
+        while len(bench.done) < 2:
+            await asyncio.sleep(0.002)
+
+    assert bench.done == [1, 2]
+    assert bench.drops.nonzero() == {"job.comet_unavailable": 2}
+    bench.peer.outcomes.clear()
+    bench.put(3)
+    bench.peer.end(bench.peer.futures[-1])
+    await asyncio.sleep(0)
+    assert bench.done == [1, 2, 3]
+
+
+async def test_a_call_without_an_answer_is_not_made_twice():
+    bench = Bench()
+    bench.peer.outcomes.append(PeerUnavailableError("no answer", 4))
+
+    bench.put(1)
+
+    assert bench.done == [1]
+    assert bench.peer.calls == [1]
+    assert bench.drops.nonzero() == {"job.comet_timeout": 1}
+
+
+@pytest.mark.parametrize("settings", [{"comet_queue": 3}, {"comet_queue_bytes": 30}])
+async def test_a_full_queue_drops_what_comes_and_counts_it(settings):
+    bench = Bench(comet_window=1, **settings)
+
+    bench.put(*range(6), size=10)
+
+    assert bench.done == [4, 5]
+    assert bench.drops.nonzero() == {"job.comet_queue_full": 2}
+    assert bench.queue.waiting == 3
+
+
+async def test_a_comet_that_left_the_registry_takes_its_queue_along():
+    bench = Bench(comet_window=1)
+    bench.put(1, 2, 3)
+
+    bench.queue.close(drop=True)
+    bench.peer.end(bench.peer.futures[0], gone())
+    await asyncio.sleep(0)
+
+    assert sorted(bench.done) == [1, 2, 3]
+    assert bench.drops.nonzero() == {"job.comet_unavailable": 3}
+    assert bench.queue.waiting == bench.queue.waiting_bytes == bench.queue.in_flight == 0
+
+
+async def test_a_job_that_stops_leaves_undone_what_waits():
+    bench = Bench(comet_window=1)
+    bench.put(1, 2, 3)
+
+    bench.queue.close(drop=False)
+    bench.peer.end(bench.peer.futures[0], gone())
+    await asyncio.sleep(0)
+
+    assert bench.done == []
+    assert bench.drops.nonzero() == {}
+
+
+async def test_unary_calls_go_one_at_a_time_for_each_key():
+    bench = Bench(FakeUnaryPeer())
+
+    bench.put(1, 2, key="a")
+    for i in range(40):
+        bench.put(100 + i, key=f"key-{i}")
+
+    assert 2 not in bench.peer.calls
+    # 41 keys share 32 lanes.
+    assert len(bench.peer.calls) > 10
+    bench.peer.end(bench.peer.futures[0])
+    assert 2 in await bench.calls(len(bench.peer.calls) + 1)

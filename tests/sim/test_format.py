@@ -1,0 +1,93 @@
+import json
+import re
+
+import pytest
+
+from sim import format as scenario_format
+from sim.expect import EXPECTATION_PATTERN
+from sim.fields import Either, Kind, ListOf, Section
+from sim.format import SCENARIO, scenario_schema
+from sim.scenario import MAX_SIZE_BYTES, MIN_SIZE_BYTES
+from sim.stamp import STAMP_BYTES
+
+KINDS = [value for value in vars(scenario_format).values() if isinstance(value, Kind)]
+
+
+def fits(schema, value):
+    """As much of JSON Schema as the scalars of the format use."""
+    if "anyOf" in schema:
+        return any(fits(part, value) for part in schema["anyOf"])
+    if "$ref" in schema:
+        return False
+    if "enum" in schema:
+        return value in schema["enum"]
+    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
+    if not isinstance(value, kinds[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
+        return False
+    if isinstance(value, str):
+        return re.search(schema.get("pattern", ""), value) is not None
+    return schema.get("minimum", value) <= value <= schema.get("maximum", value)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.expected)
+def test_the_example_of_every_kind_is_right(kind):
+    value = json.loads(kind.example) if re.fullmatch(r"[0-9.]+|true|false", kind.example) else kind.example
+
+    kind.parse(value)
+
+    assert fits(kind.schema, value)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.expected)
+@pytest.mark.parametrize("value", ["", "\t", [], {}])
+def test_what_no_kind_takes_the_schema_does_not_take(kind, value):
+    if isinstance(value, str):
+        with pytest.raises(ValueError):
+            kind.parse(value)
+        assert not fits(kind.schema, value)
+
+
+def walk(spec, path=""):
+    if isinstance(spec, Section):
+        for known in spec.fields:
+            yield f"{path}.{known.name}".lstrip("."), known
+            yield from walk(known.spec, f"{path}.{known.name}".lstrip("."))
+    elif isinstance(spec, ListOf):
+        yield from walk(spec.of, f"{path}[]")
+    elif isinstance(spec, Either):
+        yield from walk(spec.mapping, path)
+
+
+def test_every_key_says_what_it_does_and_is_in_the_schema():
+    text = json.dumps(scenario_schema())
+
+    for path, known in walk(SCENARIO):
+        assert known.doc, path
+        assert f'"{known.name}": {{"description": "{known.doc}"' in text, path
+
+
+def test_the_schema_says_what_must_be_there():
+    schema = scenario_schema()
+
+    assert schema["required"] == ["name", "clients", "phases"]
+    assert schema["properties"]["clients"]["items"]["required"] == ["name", "count"]
+    assert schema["properties"]["clients"]["minItems"] == 1
+    assert schema["properties"]["publish"]["items"]["required"] == ["to", "rate"]
+    assert schema["properties"]["publish"]["items"]["properties"]["size"]["anyOf"][1]["maxProperties"] == 1
+    assert schema["additionalProperties"] is False
+
+
+def test_a_variable_may_stand_for_every_value():
+    schema = scenario_schema()
+
+    assert {"$ref": "#/$defs/variable"} in schema["properties"]["seed"]["anyOf"]
+    assert re.search(schema["$defs"]["variable"]["pattern"], "live://${ROOM:-1}")
+
+
+def test_the_smallest_message_has_room_for_the_stamp():
+    assert STAMP_BYTES <= MIN_SIZE_BYTES < MAX_SIZE_BYTES
+
+
+def test_the_pattern_of_expectations():
+    assert re.search(EXPECTATION_PATTERN, "delivery.lost==0")
+    assert not re.search(EXPECTATION_PATTERN, "delivery.lost = 0")

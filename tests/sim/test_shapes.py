@@ -1,0 +1,125 @@
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.scenario import MIN_SIZE_BYTES, LognormalSize, Phase, Publisher, PublishTo, UniformSize
+from sim.shapes import (
+    draw_size,
+    offset_of,
+    phase_spans,
+    planned_messages,
+    rate_at,
+    send_times,
+    stream_times,
+)
+
+PHASES = (Phase("warmup", 2.0, measure=False), Phase("steady", 10.0), Phase("spike", 5.0, publish_factor=4.0))
+
+
+def publisher(rate_per_s):
+    return Publisher(PublishTo.ALL, "", rate_per_s)
+
+
+def test_a_phase_ends_where_the_next_begins():
+    spans = phase_spans(PHASES)
+
+    assert [(span.start_ns // 10**9, span.end_ns // 10**9) for span in spans] == [(0, 2), (2, 12), (12, 17)]
+
+
+@pytest.mark.parametrize(("at_s", "rate"), [(0, 40), (2, 40), (11.999, 40), (12, 160), (16.999, 160), (17, 0), (-1, 0)])
+def test_rate_at(at_s, rate):
+    assert rate_at(40.0, PHASES, int(at_s * 1e9)) == rate
+
+
+def test_without_an_offset_messages_are_evenly_spaced_from_the_start():
+    times = list(stream_times(4.0, (Phase("a", 1.0), Phase("b", 0.5, publish_factor=2.0))))
+
+    assert [at_ns // 10**6 for at_ns, _ in times] == [0, 250, 500, 750, 1000, 1125, 1250, 1375]
+    assert [phase for _, phase in times] == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.001, 0.5, 0.999999])
+def test_counts_are_exact_whatever_the_offset(offset):
+    phases = [phase for _, phase in stream_times(40.0, PHASES, offset)]
+
+    assert [phases.count(index) for index in range(3)] == [80, 400, 800]
+
+
+def test_a_rate_a_minute_that_has_no_exact_float_counts_right():
+    assert len(list(stream_times(1000 / 60, (Phase("a", 3.0),)))) == 50
+
+
+def test_silence_sends_nothing_and_moves_nothing():
+    phases = (Phase("a", 1.0), Phase("silence", 5.0, publish_factor=0.0), Phase("b", 1.0))
+
+    times = list(stream_times(2.0, phases, 0.5))
+
+    assert [(at_ns // 10**6, phase) for at_ns, phase in times] == [(250, 0), (750, 0), (6250, 2), (6750, 2)]
+
+
+def test_a_message_between_two_phases_leaves_at_the_new_rate():
+    # Half a message is due when the rate doubles, so the rest takes half as long.
+    times = list(stream_times(1.0, (Phase("a", 1.5), Phase("b", 1.0, publish_factor=2.0)), 0.0))
+
+    assert [at_ns // 10**6 for at_ns, _ in times] == [0, 1000, 1750, 2250]
+
+
+def test_a_rate_under_one_a_run_may_send_nothing():
+    assert list(stream_times(0.01, (Phase("a", 10.0),), 0.5)) == []
+    assert [at_ns for at_ns, _ in stream_times(0.01, (Phase("a", 10.0),), 0.05)] == [5_000_000_000]
+
+
+@given(
+    rate=st.floats(0.01, 500),
+    parts=st.lists(st.tuples(st.floats(0.01, 3), st.sampled_from([0.0, 0.3, 1.0, 4.0])), min_size=1, max_size=5),
+    offset=st.floats(0, 0.999),
+)
+def test_any_schedule_is_ordered_inside_its_phases_and_follows_the_rate(rate, parts, offset):
+    phases = tuple(Phase(str(n), seconds, publish_factor=factor) for n, (seconds, factor) in enumerate(parts))
+    spans = phase_spans(phases)
+
+    times = list(stream_times(rate, phases, offset))
+
+    assert all(one[0] <= next_one[0] for one, next_one in itertools.pairwise(times))
+    assert all(spans[phase].start_ns <= at_ns < spans[phase].end_ns for at_ns, phase in times)
+    planned = sum(planned_messages(publisher(rate), phase) for phase in phases)
+    assert planned - 1.001 <= len(times) <= planned + 1.001
+
+
+def test_the_schedule_of_several_publishers_is_in_the_order_of_time():
+    sends = list(send_times([publisher(40.0), publisher(3.0), publisher(40.0)], PHASES, seed=7))
+
+    assert [send.at_ns for send in sends] == sorted(send.at_ns for send in sends)
+    for index, count in enumerate([1280, 96, 1280]):
+        numbers = [send.number for send in sends if send.publisher == index]
+        assert numbers == list(range(count))
+
+
+def test_a_seed_gives_one_schedule_and_another_seed_another():
+    publishers = [publisher(40.0), publisher(3.0)]
+
+    assert list(send_times(publishers, PHASES, seed=7)) == list(send_times(publishers, PHASES, seed=7))
+    assert list(send_times(publishers, PHASES, seed=7)) != list(send_times(publishers, PHASES, seed=8))
+    assert offset_of(7, 0) != offset_of(7, 1)
+    assert offset_of(7, 0) == pytest.approx(0.7435402, abs=1e-6)  # written down: it is the same on every machine
+
+
+def test_a_long_schedule_is_lazy():
+    endless = send_times([publisher(1e6)], (Phase("soak", 720 * 3600.0),), seed=1)
+
+    assert [send.number for send in itertools.islice(endless, 3)] == [0, 1, 2]
+
+
+def test_sizes():
+    rng = random.Random(1)
+
+    assert draw_size(64, rng) == 64
+    uniform = [draw_size(UniformSize(64, 66), rng) for _ in range(200)]
+    assert set(uniform) == {64, 65, 66}
+    drawn = [draw_size(LognormalSize(200, 1.0, 1000), rng) for _ in range(2000)]
+    assert min(drawn) >= MIN_SIZE_BYTES
+    assert max(drawn) == 1000
+    assert 180 < sorted(drawn)[1000] < 220
