@@ -38,6 +38,8 @@ def parse_int(text: str, bits: int) -> int:
     """
     if not text:
         return 0
+    if len(text) < 10 and text.isascii() and text.isdigit():
+        return int(text)  # nearly all of them
     # The length check keeps Python's own limit on digits (4300) out of the way.
     if not _INT.fullmatch(text):
         raise GoNumberError(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")

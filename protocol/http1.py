@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 from protocol.errors import RemoteError
@@ -26,7 +27,10 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 _MAX_CHUNK_LINE = 256
 _MAX_TRAILER = 8192
-_READ_HEADERS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"expect", b"host"})
+# Longer blocks of headers are not kept for the next request.
+_MAX_REMEMBERED = 2048
+_SINGLE_HEADERS = frozenset({b"content-length", b"transfer-encoding", b"host"})
+_READ_HEADERS = _SINGLE_HEADERS | {b"connection", b"expect"}
 
 
 class HttpError(RemoteError):
@@ -85,13 +89,21 @@ class HttpRequest:
     keep_alive: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Headers:
+    """What the headers of a request say about its body and connection."""
+
+    keep_alive: bool
+    length: int
+    is_chunked: bool
+    expects_continue: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Head:
     method: str
     target: str
-    keep_alive: bool
-    length: int = 0
-    chunked: bool = False
+    headers: _Headers
 
 
 class RequestDecoder:
@@ -134,12 +146,12 @@ class RequestDecoder:
             if head is None:
                 return None
             self._head = head
-        body = self._read_chunks(head) if head.chunked else self._read_body(head.length)
+        body = self._read_chunks(head) if head.headers.is_chunked else self._read_body(head.headers.length)
         if body is None:
             return None
         self._head = None
         self.wants_continue = False
-        return HttpRequest(head.method, head.target, body, head.keep_alive)
+        return HttpRequest(head.method, head.target, body, head.headers.keep_alive)
 
     def _read_head(self) -> _Head | None:
         buffer = self._buffer
@@ -153,60 +165,28 @@ class RequestDecoder:
             raise HttpError(431, f"head is over the limit of {self._max_head} bytes")
         if end < 0:
             return None
-        lines = bytes(buffer[:end]).split(b"\r\n")
+        line, _, block = bytes(buffer[:end]).partition(b"\r\n")
         del buffer[: end + 4]
         self._scanned = 0
-        return self._parse_head(lines)
+        return self._parse_head(line, block)
 
-    def _parse_head(self, lines: list[bytes]) -> _Head:
-        match = _REQUEST_LINE.fullmatch(lines[0])
+    def _parse_head(self, line: bytes, block: bytes) -> _Head:
+        match = _REQUEST_LINE.fullmatch(line)
         if match is None:
-            raise HttpError(400, f"request line {lines[0][:60]!r} is not HTTP/1.1")
+            raise HttpError(400, f"request line {line[:60]!r} is not HTTP/1.1")
         method, target, minor = match.groups()
         if not target.startswith(b"/"):
             absolute = _ABSOLUTE.match(target)
             if absolute is not None:
                 target = target[absolute.end() :]
-        headers: dict[bytes, bytes] = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(b":")
-            if not colon or not _HEADER_NAME.fullmatch(name):
-                raise HttpError(400, f"header {line[:60]!r} is not `name: value`")
-            name = name.lower()
-            if name in _READ_HEADERS:
-                value = value.strip(b" \t")
-                known = headers.setdefault(name, value)
-                if known != value:
-                    if name in (b"content-length", b"transfer-encoding", b"host"):
-                        raise HttpError(400, f"two different {name.decode()} headers")
-                    headers[name] = known + b"," + value
-        if minor == b"1" and b"host" not in headers:
-            raise HttpError(400, "no Host header")
-        options = headers.get(b"connection", b"").lower()
-        keep_alive = b"close" not in options if minor == b"1" else b"keep-alive" in options
-        head = _Head(method.decode(), target.decode("utf-8", "surrogateescape"), keep_alive)
-        self._set_body(head, headers)
+        # A publisher sends the same headers again and again.
+        parse = _parse_headers if len(block) <= _MAX_REMEMBERED else _parse_headers.__wrapped__
+        headers = parse(block, minor == b"1")
+        head = _Head(method.decode(), target.decode("utf-8", "surrogateescape"), headers)
+        if headers.length > self._max_body:
+            raise BodyTooLargeError(head.method, head.target, headers.length, self._max_body)
+        self.wants_continue = headers.expects_continue
         return head
-
-    def _set_body(self, head: _Head, headers: dict[bytes, bytes]) -> None:
-        length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
-        if coding is not None:
-            if length is not None:
-                raise HttpError(400, "Content-Length beside Transfer-Encoding")
-            if coding.lower() != b"chunked":
-                raise HttpError(501, f"transfer encoding {coding[:40]!r} is not known")
-            head.chunked = True
-        elif length is not None:
-            if not _LENGTH.fullmatch(length):
-                raise HttpError(400, f"Content-Length is {length[:40]!r}")
-            head.length = int(length)
-            if head.length > self._max_body:
-                raise BodyTooLargeError(head.method, head.target, head.length, self._max_body)
-        expect = headers.get(b"expect")
-        if expect is not None:
-            if expect.lower() != b"100-continue":
-                raise HttpError(417, f"expectation {expect[:40]!r} is not known")
-            self.wants_continue = True
 
     def _read_body(self, length: int) -> bytes | None:
         if not length:
@@ -259,6 +239,46 @@ class RequestDecoder:
         self._chunks.clear()
         self._in_trailer = False
         return body
+
+
+@lru_cache(maxsize=512)
+def _parse_headers(block: bytes, is_1_1: bool) -> _Headers:
+    headers: dict[bytes, bytes] = {}
+    for line in block.split(b"\r\n") if block else ():
+        name, colon, value = line.partition(b":")
+        if not colon or not _HEADER_NAME.fullmatch(name):
+            raise HttpError(400, f"header {line[:60]!r} is not `name: value`")
+        name = name.lower()
+        if name in _READ_HEADERS:
+            value = value.strip(b" \t")
+            known = headers.setdefault(name, value)
+            if known != value:
+                if name in _SINGLE_HEADERS:
+                    raise HttpError(400, f"two different {name.decode()} headers")
+                headers[name] = known + b"," + value
+    if is_1_1 and b"host" not in headers:
+        raise HttpError(400, "no Host header")
+    options = headers.get(b"connection", b"").lower()
+    keep_alive = b"close" not in options if is_1_1 else b"keep-alive" in options
+    expect = headers.get(b"expect", b"").lower()
+    if expect not in (b"", b"100-continue"):
+        raise HttpError(417, f"expectation {expect[:40]!r} is not known")
+    length, is_chunked = _body_framing(headers.get(b"content-length"), headers.get(b"transfer-encoding"))
+    return _Headers(keep_alive, length, is_chunked, bool(expect))
+
+
+def _body_framing(length: bytes | None, coding: bytes | None) -> tuple[int, bool]:
+    if coding is not None:
+        if length is not None:
+            raise HttpError(400, "Content-Length beside Transfer-Encoding")
+        if coding.lower() != b"chunked":
+            raise HttpError(501, f"transfer encoding {coding[:40]!r} is not known")
+        return 0, True
+    if length is None:
+        return 0, False
+    if not _LENGTH.fullmatch(length):
+        raise HttpError(400, f"Content-Length is {length[:40]!r}")
+    return int(length), False
 
 
 def serialize_head(status: int, headers: list[tuple[str, str]]) -> bytes:

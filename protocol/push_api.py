@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import quote as percent_quote
 
@@ -63,6 +64,8 @@ NOT_FOUND_TEXT = "404 page not found"
 OK_BODY = b'{"code":0,"message":""}'
 
 _Pairs = Sequence[tuple[str, str]]
+# Longer targets, with many mids, are not kept for the next request.
+_MAX_REMEMBERED = 256
 _REQUIRED = "Key: '{0}' Error:Field validation for '{0}' failed on the 'required' tag"
 
 
@@ -309,6 +312,13 @@ def parse_request(method: str, target: str) -> Request | Redirect | None:
     Raises:
         ParamError: the answer is status 400 with BAD_REQUEST in the envelope.
     """
+    # A publisher sends to the same rooms and users again and again.
+    parse = _parse_request if len(target) <= _MAX_REMEMBERED else _parse_request.__wrapped__
+    return parse(method, target)
+
+
+@lru_cache(maxsize=1024)
+def _parse_request(method: str, target: str) -> Request | Redirect | None:
     path, _, query = target.partition("?")
     parse = _ROUTES.get((method, path))
     if parse is not None:
@@ -356,7 +366,10 @@ def _many(name: str, values: Sequence[object]) -> str:
 
 
 def _first(pairs: _Pairs, name: str) -> str:
-    return next((_text(name, value) for key, value in pairs if key == name), "")
+    for key, value in pairs:
+        if key == name:
+            return _text(name, value)
+    return ""
 
 
 def _all(pairs: _Pairs, name: str) -> list[str]:

@@ -156,18 +156,21 @@ class SimClient(asyncio.Protocol):
         decoder = MessageDecoder()
         decoder.feed(data)
         frames: list[Frame] = []
+        used = 0
         while (message := decoder.next_message()) is not None:
             if message.opcode <= _BINARY:
-                outer, used = parse_frames(message.payload)
-                if used != len(message.payload):
-                    raise ValueError(f"message of {len(message.payload)} bytes holds {used} bytes of frames")
+                outer, length = parse_frames(message.payload)
+                if length != len(message.payload):
+                    raise ValueError(f"message of {len(message.payload)} bytes holds {length} bytes of frames")
                 for frame in outer:
                     frames += flatten(frame)
+                used = len(data) - decoder.buffered
             elif message.opcode == _PING:
                 self._pong(message.payload)
             elif message.opcode == _CLOSE:
                 self.hang_up()
-        return frames, len(data) - decoder.buffered
+        # What is kept has to begin with a whole fragment, and `buffered` does not count the headers of fragments.
+        return frames, used if decoder.buffered else len(data)
 
     def _pong(self, payload: bytes) -> None:
         if self.transport is not None:

@@ -147,6 +147,15 @@ class Cursor:
             unseen += sum(accepted[sequence] for sequence in self.missing if low <= sequence < high)
         return unseen
 
+    def beyond(self, end: int) -> int:
+        """Return how many sequences from `end` on were seen."""
+        seen = max(self.next - max(self.first, end), 0)
+        if self.missing:
+            seen -= sum(sequence >= end for sequence in self.missing)
+        if self.early:
+            seen += sum(sequence >= end for sequence in self.early)
+        return seen
+
 
 class StreamSummary:
     """One stream's log with what is needed to judge many clients quickly."""
@@ -177,6 +186,6 @@ class StreamSummary:
     def reordered(self, sequence: int, highest: int) -> int | None:
         """Return the phase of a late arrival that broke an order, None when the pushes overlapped."""
         log = self.log
-        if highest < len(log) and log.sent_ns[highest] >= log.done_ns[sequence]:
+        if highest < len(log) and log.accepted[sequence] and log.sent_ns[highest] >= log.done_ns[sequence]:
             return log.phase[sequence]
         return None

@@ -16,6 +16,8 @@ __all__ = ["CODE_BITS", "Chunk", "ChunkMemo", "Entry", "code_of"]
 
 CODE_BITS = 32
 _CAPACITY = 4096
+# Not -1, which is where a client is before its first message and while half a frame waits.
+_NOT_ONE_RUN = -2
 _MIN_SPAN_NS = 2048
 
 
@@ -38,7 +40,8 @@ class Chunk:
     """A decoded chunk and the deliveries of it that are not recorded yet.
 
     Attributes:
-        first: Code a client must be at to take the fast path; -1 when the chunk is not one run of one stream.
+        first: Code a client must be at to take the fast path; a number no client is
+            ever at when the chunk is not one run of one stream.
         next: Code the client is at afterwards.
         until_ns: End of the span whose deliveries are counted in `waiting`.
     """
@@ -49,7 +52,7 @@ class Chunk:
         self.entries = entries
         first = code_of(entries[0].stream, entries[0].sequence)
         one_run = all(code_of(e.stream, e.sequence) == first + i for i, e in enumerate(entries))
-        self.first = first if one_run else -1
+        self.first = first if one_run else _NOT_ONE_RUN
         self.next = first + len(entries)
         self.newest_ns = max(entry.intended_ns for entry in entries)
         self.at_ns = 0

@@ -50,9 +50,9 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """To a worker: nothing more will be published; this was. {stream: log}"""
+    """To a worker: nothing more will be published; this was. {stream: log}, None when nobody knows."""
 
-    logs: Mapping[int, StreamLog]
+    logs: Mapping[int, StreamLog] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class PublishProgress:
-    """From the publisher, four times a second."""
+    """From the publisher, once when it is ready to begin, then four times a second."""
 
     messages: int
     errors: int

@@ -111,10 +111,11 @@ def judge_run(outcome: Outcome) -> RunResult:
 def _judge(report: RunReport, outcome: Outcome) -> RunReport:
     expect = tuple(evaluate(outcome.scenario.expect, report.to_dict()))
     invalid = [f"the load generator broke: {error}" for error in outcome.dead]
-    if outcome.published is None:
+    if outcome.published is None and not outcome.dead:
         invalid.append("the publisher did not finish its schedule")
-    if len(outcome.results) < outcome.workers and not outcome.dead:
-        invalid.append(f"{outcome.workers - len(outcome.results)} workers gave no result in time")
+    silent = outcome.workers - len(outcome.results)
+    if silent and not outcome.dead:
+        invalid.append(f"{silent} of {outcome.workers} workers gave no result in time")
     generator = report.generator
     if generator.cpu_percent > MAX_CPU_PERCENT:
         invalid.append(f"the load generator used {generator.cpu_percent:.0f}% of a core, over {MAX_CPU_PERCENT:.0f}%")

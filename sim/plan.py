@@ -90,8 +90,9 @@ class Plan:
         streams = tuple(self._ids[one] for one in wanted if one in self._ids)
         # Spread evenly, and over every room: walk the shares like Bresenham's line.
         share = population.tcp_share
-        lap = i // max(len(population.rooms), 1)
-        is_ws = int((lap + 1) * share + 1e-9) == int(lap * share + 1e-9)
+        rooms = max(len(population.rooms), 1)
+        step = i // rooms + i % rooms  # in one room it goes up by one, and so it does over the rooms' first members
+        is_ws = int((step + 1) * share + 1e-9) == int(step * share + 1e-9)
         return ClientPlan(index, number, is_ws, token, streams)
 
 

@@ -152,8 +152,9 @@ def child_main(handler: Handler) -> None:
         reader = asyncio.StreamReader()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
         try:
-            with contextlib.suppress(BrokenPipeError):
-                await handler(_read_messages(reader), send)
+            await handler(_read_messages(reader), send)
+        except* BrokenPipeError:
+            pass  # the parent is gone
         finally:
             transport.close()
 

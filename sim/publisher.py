@@ -64,6 +64,7 @@ class PushRun:
         self._random = random.Random(f"{scenario.seed}/size")
         self._outstanding: set[asyncio.Task[None]] = set()
         self._due: deque[Send] = deque()
+        self._stop = threading.Event()
         self._session: aiohttp.ClientSession
 
     async def run(self, t0_ns: int) -> None:
@@ -73,8 +74,7 @@ class PushRun:
         self._t0_ns = t0_ns
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
-        stop = threading.Event()
-        pacer = threading.Thread(target=self._pace, args=(loop, over, stop), name="pacer", daemon=True)
+        pacer = threading.Thread(target=self._pace, args=(loop, over, self._stop), name="pacer", daemon=True)
         connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=60)
         timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
@@ -85,7 +85,7 @@ class PushRun:
                 while self._outstanding:
                     await asyncio.wait(self._outstanding)
             finally:
-                stop.set()
+                self._stop.set()
                 for task in self._outstanding:
                     task.cancel()
                 await asyncio.gather(*self._outstanding, return_exceptions=True)
@@ -95,6 +95,8 @@ class PushRun:
         scenario = self._plan.scenario
         try:
             for send in send_times(scenario.publish, scenario.phases, scenario.seed):
+                if stop.is_set():
+                    return
                 while (wait_ns := self._t0_ns + send.at_ns - monotonic_ns()) > 0:
                     sleep(min(wait_ns / _NS_PER_S, 0.2))
                     if stop.is_set():
@@ -110,7 +112,7 @@ class PushRun:
             return
 
     def _send_due(self) -> None:
-        while self._due:
+        while self._due and not self._stop.is_set():
             self._send(self._due.popleft())
 
     def _send(self, send: Send) -> None:
@@ -178,24 +180,25 @@ async def publish(messages: AsyncIterator[Any], send: Callable[[object], None]) 
     """Serve one run; returns when the parent closes its end."""
     job: Job = await anext(messages)
     plan = make_plan(job.scenario)
-    urls = [f"http://{host}:{port}" for host, port in job.target.http]
+    urls = [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host, port in job.target.http]
     pushes = PushRun(plan, urls, run=job.run)
     health = HealthMeter()
     import aiohttp  # noqa: F401  # before the first phase: importing it takes longer than a send may be late
 
+    send(PublishProgress(0, 0, 0))
     tasks: list[asyncio.Task[None]] = []
     try:
-        async for message in messages:
-            match message:
-                case Begin(t0_ns):
-                    health.start()
-                    loop = asyncio.get_running_loop()
-                    tasks.append(loop.create_task(_report(pushes, send), name="progress"))
-                    tasks.append(loop.create_task(_run(pushes, t0_ns, health, send), name="publish"))
+        # The group: a task that fails ends the process, and the parent hears of it.
+        async with asyncio.TaskGroup() as group:
+            async for message in messages:
+                match message:
+                    case Begin(t0_ns):
+                        health.start()
+                        tasks.append(group.create_task(_report(pushes, send), name="progress"))
+                        tasks.append(group.create_task(_run(pushes, t0_ns, health, send), name="publish"))
+            for task in tasks:
+                task.cancel()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await health.stop()
 
 

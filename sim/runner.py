@@ -25,10 +25,13 @@ from sim.target import Target
 __all__ = ["RunProgress", "default_workers", "run_scenario"]
 
 _SETTLE_S = 10.0  # longest wait for deliveries after the last phase
-_QUIET_S = 1.5  # nothing more arrives after so long without a delivery
+_QUIET_S = 3.0  # nothing more arrives after so long without a delivery
+_COPIES_S = 0.3  # how long copies of what has all arrived are still waited for
+_START_S = 30.0  # longest wait for the publisher to be ready
 _LEAD_S = 0.3  # from Begin to the first phase: every process has it by then
 _CONNECT_SLACK_S = 30.0
 _TICK_S = 0.05
+_PROBE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -71,19 +74,27 @@ async def run_scenario(
     Raises:
         TargetError: the cluster cannot be reached.
     """
-    await _probe(target)
+    await _probe(scenario, target)
     run = _Run(scenario, target, workers or default_workers(scenario), on_progress or (lambda _: None))
     async with run.processes():
         return await run.go(sample_nodes)
 
 
-async def _probe(target: Target) -> None:
-    """Connect to every address once, so that a cluster that is not there is not a failed run."""
-    for what, addresses in (("comet tcp", target.tcp), ("comet ws", target.ws), ("logic http", target.http)):
-        for host, port in addresses:
+async def _probe(scenario: Scenario, target: Target) -> None:
+    """Connect once to every address the scenario needs, so that a cluster that is not there is no failed run."""
+    needed = (
+        ("comet tcp", target.tcp, any(population.tcp_share > 0 for population in scenario.clients)),
+        ("comet ws", target.ws, any(population.tcp_share < 1 for population in scenario.clients)),
+        ("logic http", target.http, bool(scenario.publish)),
+    )
+    for what, addresses, is_needed in needed:
+        for host, port in addresses if is_needed else ():
             try:
-                async with asyncio.timeout(5.0):
+                async with asyncio.timeout(_PROBE_S):
                     _, writer = await asyncio.open_connection(host, port)
+            except TimeoutError as exc:
+                message = f"{what} {host}:{port} did not answer within {_PROBE_S:.0f} s"
+                raise TargetError(message, hint="imctl up") from exc
             except OSError as exc:
                 raise TargetError(f"{what} {host}:{port} cannot be reached: {exc}", hint="imctl up") from exc
             writer.close()
@@ -105,7 +116,7 @@ class _Run:
         self.connected: set[str] = set()
         self.results: dict[str, Result] = {}
         self.published: Published | None = None
-        self.pushing = PublishProgress(0, 0, 0)
+        self.pushing: PublishProgress | None = None
         self.seconds: dict[int, Histogram] = {}
         self.alive: dict[int, int] = {}
         self.dead: list[WorkerDiedError] = []
@@ -138,22 +149,19 @@ class _Run:
         begin_ns = monotonic_ns()
         await self._tell_workers(Connect())
         self.progress.stage = "connecting"
-        await self._until(lambda: self.connected >= names, self._connect_limit_s())
+        await self._until(lambda: self.connected >= names or bool(self.dead), self._connect_limit_s())
         connect_s = (monotonic_ns() - begin_ns) / 1e9
+        # It has been starting all that time; what it does late would look like the cluster being slow.
+        await self._until(lambda: self.pushing is not None or bool(self.dead), _START_S)
 
         before = list(await sample_nodes()) if sample_nodes else []
-        self.t0_ns = monotonic_ns() + int(_LEAD_S * 1e9)
-        await self._tell_workers(Begin(self.t0_ns))
-        await self._tell(self.publisher, Begin(self.t0_ns))
-        await self._until(lambda: self.published is not None, self.scenario.duration_s + 30.0, self._show_phase)
-        self.progress.stage = "settling"
-        await self._settle()
+        if not self.dead:
+            await self._phases()
         after = list(await sample_nodes()) if sample_nodes else []
 
         self.progress.stage = "judging"
-        logs = self.published.logs if self.published else {}
-        await self._tell_workers(Finish(logs))
-        await self._until(lambda: self.results.keys() >= names, 60.0)
+        await self._tell_workers(Finish(self.published.logs if self.published else None))
+        await self._until(lambda: self.results.keys() >= names - {error.name for error in self.dead}, 60.0)
         return judge_run(
             Outcome(
                 scenario=self.scenario,
@@ -172,6 +180,17 @@ class _Run:
             )
         )
 
+    async def _phases(self) -> None:
+        self.t0_ns = monotonic_ns() + int(_LEAD_S * 1e9)
+        await self._tell_workers(Begin(self.t0_ns))
+        await self._tell(self.publisher, Begin(self.t0_ns))
+        await self._until(
+            lambda: self.published is not None or bool(self.dead), self.scenario.duration_s + 30.0, self._show_phase
+        )
+        self.progress.stage = "settling"
+        if not self.dead:
+            await self._settle()
+
     def _connect_limit_s(self) -> float:
         slowest = max(population.count / population.connect_rate_per_s for population in self.scenario.clients)
         return slowest * 3 + _CONNECT_SLACK_S
@@ -185,7 +204,9 @@ class _Run:
             delivered = sum(state.delivered for state in self.states.values())
             if delivered != last:
                 last, since_ns = delivered, now
-            if self.published and delivered >= self.published.expected:
+            # What was refused and came all the same counts in `delivered`: then only silence tells the end.
+            if self.published and not any(self.published.errors) and delivered >= self.published.expected:
+                await asyncio.sleep(_COPIES_S)
                 return
             if now - since_ns > _QUIET_S * 1e9:
                 return
@@ -201,9 +222,9 @@ class _Run:
         self.progress.stage = "last answers"
 
     async def _until(self, done: Callable[[], bool], limit_s: float, each: Callable[[], None] | None = None) -> None:
-        """Wait for something, a dead process or the time limit, whichever is first."""
+        """Wait for something or the time limit, whichever is first."""
         end_ns = monotonic_ns() + int(limit_s * 1e9)
-        while not done() and not self.dead and monotonic_ns() < end_ns:
+        while not done() and monotonic_ns() < end_ns:
             await self._wait_changed()
             if each is not None:
                 each()
@@ -261,7 +282,8 @@ class _Run:
         progress.connected = sum(state.connected for state in states)
         progress.failed = sum(state.failed for state in states)
         progress.delivered = sum(state.delivered for state in states)
-        progress.messages, progress.errors = self.pushing.messages, self.pushing.errors
+        if self.pushing is not None:
+            progress.messages, progress.errors = self.pushing.messages, self.pushing.errors
         if self.t0_ns:
             self.alive[(monotonic_ns() - self.t0_ns) // 1_000_000_000] = sum(state.alive for state in states)
 

@@ -36,7 +36,9 @@ class SwarmResult:
     Args:
         deliveries: Counts by phase.
         latency: Histograms by phase.
-        failures: Why clients did not get in, or were closed by us: {reason: clients}.
+        failed: Did not get in; with those that were still trying at the end, so nobody is left out.
+        lost_connections: Got in, and their connection ended before the run did.
+        failures: Why clients did not get in, or did not stay: {reason: clients}.
     """
 
     deliveries: list[Delivery]
@@ -106,17 +108,13 @@ class Swarm:
         rate = population.connect_rate_per_s / self._parts
         slots = asyncio.Semaphore(max(1, population.connect_inflight // self._parts))
         begin = loop.time()
-        started: set[asyncio.Task[None]] = set()
-        for number, client in enumerate(group):
-            wait = begin + number / rate - loop.time()
-            if wait > 0.001:
-                await asyncio.sleep(wait)
-            await slots.acquire()
-            task = loop.create_task(self._connect_one(client, slots))
-            started.add(task)
-            task.add_done_callback(started.discard)
-        if started:
-            await asyncio.gather(*started)
+        async with asyncio.TaskGroup() as started:
+            for number, client in enumerate(group):
+                wait = begin + number / rate - loop.time()
+                if wait > 0.001:
+                    await asyncio.sleep(wait)
+                await slots.acquire()
+                started.create_task(self._connect_one(client, slots), name=f"connect client {client.plan.index}")
 
     async def _connect_one(self, client: SimClient, slots: asyncio.Semaphore) -> None:
         loop = asyncio.get_running_loop()
@@ -157,6 +155,7 @@ class Swarm:
             future.set_exception(ConnectionAbortedError("closed before the auth reply"))
         elif client.joined_ns and not self._closing:
             self.lost_connections += 1
+            self.failures["connection ended during the run"] += 1
 
     def broken(self, client: SimClient, why: str) -> None:
         """Note that a client received bytes that are not the protocol's."""
@@ -203,24 +202,19 @@ class Swarm:
             self._second_at = -1
         return taken
 
-    def finish(self, logs: Mapping[int, StreamLog]) -> SwarmResult:
-        """Judge every client against the logs; call once, after the last delivery."""
+    def finish(self, logs: Mapping[int, StreamLog] | None) -> SwarmResult:
+        """Judge every client against the logs; call once, after the last delivery.
+
+        Args:
+            logs: By stream, those that nothing was published to left out. None when there are none to judge by.
+        """
         self.memo.settle_all()
-        phases = len(self.deliveries)
-        summaries = {stream: StreamSummary(log, phases) for stream, log in logs.items()}
-        for client in self.clients:
-            if not client.joined_ns:
-                continue
-            cursors = client.close_books()
-            for stream in client.plan.streams:
-                summary = summaries.get(stream)
-                if summary is not None:
-                    summary.judge(cursors.get(stream), client.joined_ns, client.left_ns or None, self.deliveries)
-        for (stream, sequence, highest), count in self.late.items():
-            summary = summaries.get(stream)
-            phase = summary.reordered(sequence, highest) if summary is not None else None
-            if phase is not None:
-                self.deliveries[phase].reordered += count
+        if logs is not None:
+            self._judge(logs)
+        trying = len(self.clients) - self.connected - self.failed
+        if trying:
+            self.failed += trying
+            self.failures["still connecting when the run ended"] += trying
         return SwarmResult(
             self.deliveries,
             self.latency,
@@ -229,6 +223,28 @@ class Swarm:
             self.lost_connections,
             self.failures,
         )
+
+    def _judge(self, logs: Mapping[int, StreamLog]) -> None:
+        phases = len(self.deliveries)
+        nothing = StreamSummary(StreamLog(), phases)
+        summaries = {stream: StreamSummary(log, phases) for stream, log in logs.items()}
+        # What the publisher never sent has no phase of its own: it goes where the overall figures have it.
+        measured = [i for i, phase in enumerate(self.plan.scenario.phases) if phase.measure]
+        unknown = self.deliveries[measured[-1] if measured else -1]
+        for client in self.clients:
+            if not client.joined_ns:
+                continue
+            cursors = client.close_books()
+            for stream in client.plan.streams:
+                summary = summaries.get(stream, nothing)
+                cursor = cursors.get(stream)
+                summary.judge(cursor, client.joined_ns, client.left_ns or None, self.deliveries)
+                if cursor is not None:
+                    unknown.unexpected += cursor.beyond(len(summary.log))
+        for (stream, sequence, highest), count in self.late.items():
+            phase = summaries.get(stream, nothing).reordered(sequence, highest)
+            if phase is not None:
+                self.deliveries[phase].reordered += count
 
     async def close(self) -> None:
         """Close every client and end the tasks."""

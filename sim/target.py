@@ -11,6 +11,7 @@ __all__ = ["Target", "parse_target"]
 _DEFAULT_TCP = 3101
 _DEFAULT_WS = 3102
 _DEFAULT_HTTP = 3111
+_GOLDEN = 0.6180339887498949  # its multiples are spread evenly over 0 to 1, and so are those of every nth of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Target:
 
     Args:
         name: What the report calls it.
-        tcp, ws: (host, port) of each comet; clients are spread over them in turn.
+        tcp, ws: (host, port) of each comet; clients are spread over them evenly.
         http: (host, port) of each logic's push API.
     """
 
@@ -31,7 +32,8 @@ class Target:
     def address(self, client: int, *, is_ws: bool) -> tuple[str, int]:
         """Return where a client connects."""
         addresses = self.ws if is_ws else self.tcp
-        return addresses[client % len(addresses)]
+        # Not the remainder: rooms and transports go in turn too, and every member of a room would be on one comet.
+        return addresses[int(client * _GOLDEN % 1.0 * len(addresses))]
 
 
 def parse_target(text: str) -> Target:
@@ -46,10 +48,11 @@ def parse_target(text: str) -> Target:
 
     try:
         parts = urlsplit(text)
-        query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        query = parse_qs(parts.query, strict_parsing=True, keep_blank_values=True) if parts.query else {}
+        odd = parts.port is not None or parts.username is not None or parts.path not in ("", "/") or parts.fragment
     except ValueError as exc:
         raise SimError(f"target {text!r}: {exc}", hint="goim://HOST?tcp=3101&ws=3102&http=3111") from exc
-    if parts.scheme != "goim" or not parts.hostname or set(query) - {"tcp", "ws", "http"}:
+    if parts.scheme != "goim" or not parts.hostname or set(query) - {"tcp", "ws", "http"} or odd:
         raise SimError(
             f"target {text!r} is not of the form goim://HOST?tcp=PORT&ws=PORT&http=PORT",
             hint="goim://127.0.0.1?tcp=3101&ws=3102&http=3111",
@@ -59,9 +62,9 @@ def parse_target(text: str) -> Target:
         found = []
         for one in query.get(name, [str(default)]):
             host, colon, port = one.rpartition(":")
-            if not port.isdecimal() or not 0 < int(port) < 65536:
+            if not port.isdecimal() or not 0 < int(port) < 65536 or (colon and not host):
                 raise SimError(f"target {text!r}: {name}={one} is not a port or HOST:PORT")
-            found.append((host if colon else str(parts.hostname), int(port)))
+            found.append((host.strip("[]") if colon else str(parts.hostname), int(port)))
         return tuple(found)
 
     return Target(text, addresses("tcp", _DEFAULT_TCP), addresses("ws", _DEFAULT_WS), addresses("http", _DEFAULT_HTTP))

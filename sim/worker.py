@@ -26,37 +26,34 @@ async def work(messages: AsyncIterator[Any], send: Callable[[object], None]) -> 
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
     health = HealthMeter()
-    loop = asyncio.get_running_loop()
-    progress = loop.create_task(_report(swarm, send), name="progress")
-    connecting: asyncio.Task[None] | None = None
+    tasks: list[asyncio.Task[None]] = []
     try:
-        async for message in messages:
-            match message:
-                case Connect():
-                    connecting = loop.create_task(swarm.connect(), name="connect")
-                    connecting.add_done_callback(lambda task: _connected(task, send))
-                case Begin(t0_ns):
-                    swarm.begin(t0_ns)
-                    gc.freeze()
-                    health.start()
-                case Finish(logs):
-                    figures = health.read()
-                    progress.cancel()
-                    result = swarm.finish(logs)
-                    send(Result(result, figures, swarm.take_seconds(all_of_them=True)))
+        # The group: a task that fails ends the process, and the parent hears of it.
+        async with asyncio.TaskGroup() as group:
+            tasks.append(group.create_task(_report(swarm, send), name="progress"))
+            async for message in messages:
+                match message:
+                    case Connect():
+                        tasks.append(group.create_task(_connect(swarm, send), name="connect"))
+                    case Begin(t0_ns):
+                        swarm.begin(t0_ns)
+                        gc.freeze()
+                        health.start()
+                    case Finish(logs):
+                        figures = health.read()
+                        tasks[0].cancel()
+                        result = swarm.finish(logs)
+                        send(Result(result, figures, swarm.take_seconds(all_of_them=True)))
+            for task in tasks:
+                task.cancel()
     finally:
-        progress.cancel()
-        if connecting is not None:
-            connecting.cancel()
-        await asyncio.wait([progress, *([connecting] if connecting else [])])
         await health.stop()
         await swarm.close()
 
 
-def _connected(task: asyncio.Task[None], send: Callable[[object], None]) -> None:
-    if not task.cancelled():
-        task.result()
-        send(Connected())
+async def _connect(swarm: Swarm, send: Callable[[object], None]) -> None:
+    await swarm.connect()
+    send(Connected())
 
 
 async def _report(swarm: Swarm, send: Callable[[object], None]) -> None:

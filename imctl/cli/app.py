@@ -33,7 +33,10 @@ COMMANDS = (
     "stats",
     "env",
     "wait",
-    "control",  # kill, pause, resume, restart
+    "kill",
+    "pause",
+    "resume",
+    "restart",
     "node",
     "push",
     "listen",
@@ -44,7 +47,10 @@ COMMANDS = (
     "schema",
     "scenarios",
 )
-"""Modules of `imctl.cli.commands`, in the order that help shows."""
+"""In the order that help shows; each is a module of `imctl.cli.commands`."""
+
+_TOGETHER = dict.fromkeys(("kill", "pause", "resume", "restart"), "control")
+"""Commands that share a module."""
 
 _FLAGS = ("--json", "--quiet", "--no-color")
 _VALUED = ("--cluster",)
@@ -167,7 +173,7 @@ def build_app() -> typer.Typer:
     app.callback(
         epilog=examples("imctl up", "imctl listen --mid 1", 'imctl push --mid 1 "hi"', "imctl sim scenarios/room.yaml")
     )(_globals)
-    for name in COMMANDS:
+    for name in dict.fromkeys(_TOGETHER.get(command, command) for command in COMMANDS):
         try:
             module = importlib.import_module(f"imctl.cli.commands.{name}")
         except ModuleNotFoundError as exc:

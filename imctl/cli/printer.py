@@ -8,6 +8,7 @@ one more line), unless the command's own document is out already.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -172,8 +173,10 @@ class Printer:
         self.write(json.dumps(to_jsonable(value), ensure_ascii=False) + "\n")
 
     def _say(self, text: str) -> None:
-        self.stderr.write(f"{text}\n")
-        self.stderr.flush()
+        # Nobody to talk to (the terminal was closed) is no reason to fail: `up` has a cluster to end.
+        with contextlib.suppress(OSError):
+            self.stderr.write(f"{text}\n")
+            self.stderr.flush()
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color and wants_color(self.stderr) else text

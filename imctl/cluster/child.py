@@ -3,7 +3,7 @@
 Spoken to in JSON lines: the first on stdin is its ProcessSpec, then requests
 `{"id", "cmd": "start"|"stats"|"stop", ...}`; on stdout `{"event": "loaded"}`
 once everything is imported (so that many processes can import at the same
-time and start in order), then a reply `{"id", "ok", "result"|"error"}` for
+time and start in order) or `{"event": "failed", "error"}`, then a reply `{"id", "ok", "result"|"error"}` for
 each request. stderr carries log lines.
 
 It never outlives its parent: EOF on stdin ends it, and so does the kernel
@@ -73,7 +73,12 @@ class _Child:
         from imctl.cluster.assemble import Assembly
         from imctl.cluster.spec import ProcessSpec
 
-        self._assembly = Assembly(ProcessSpec.load(json.loads(first)))
+        try:
+            self._assembly = Assembly(ProcessSpec.load(json.loads(first)))
+        except Exception as exc:
+            log.exception("cannot load")
+            self._say({"event": "failed", "error": dump_error(exc)})
+            return
         self._say({"event": "loaded"})
         while line := await reader.readline():
             request = json.loads(line)

@@ -21,6 +21,7 @@ from typing import Any
 from imctl.cluster.control import dump_error, load_error
 from imctl.cluster.process import child_environment
 from imctl.cluster.spec import ClusterSpec
+from imctl.cluster.state import ClusterFolder
 from imctl.errors import ImctlError, StartError
 
 __all__ = ["main", "start_detached"]
@@ -36,15 +37,21 @@ def start_detached(spec: ClusterSpec, began_ns: int) -> dict[str, Any]:
     Raises:
         ImctlError: it did not start; nothing is left of it.
     """
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "imctl.cluster.daemon", str(began_ns)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-        env=child_environment(),
-    ) as process:
+    folder = ClusterFolder(spec.cluster)
+    folder.make()
+    # What it says when it cannot even say that in JSON.
+    last_words = folder.path / "supervisor.stderr"
+    with (
+        last_words.open("wb") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "imctl.cluster.daemon", str(began_ns)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            env=child_environment(),
+        ) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -56,9 +63,7 @@ def start_detached(spec: ClusterSpec, began_ns: int) -> dict[str, Any]:
             process.terminate()
             raise
         if not line:
-            raise StartError(
-                f"the supervisor ended at once, exit {process.wait()}", hint="imctl up without --detach shows why"
-            )
+            raise StartError(f"the supervisor ended at once, exit {process.wait()}", hint=f"why is in {last_words}")
         answer = json.loads(line)
         if not answer["ok"]:
             process.wait()

@@ -65,7 +65,9 @@ class ManagedProcess:
         self.ready = asyncio.Event()
         """Set while its nodes answer."""
         self.started_s = 0.0
-        """time.monotonic() when it was last ready."""
+        """time.monotonic() when it became ready; 0 while it is not."""
+        self.ran_s = 0.0
+        """For how long it was ready before it last ended."""
         self.restarts = 0
         self.last_exit = ""
         self.addresses: dict[str, str | None] = {}
@@ -160,6 +162,8 @@ class ManagedProcess:
         code = await self._process.wait()
         self.pid = None
         self.ready.clear()
+        self.ran_s = time.monotonic() - self.started_s if self.started_s else 0.0
+        self.started_s = 0.0
         self.last_exit = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
         self._fail_waiting()
         assert self._process.stdin is not None
@@ -207,9 +211,12 @@ class ManagedProcess:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             document = json.loads(line)
-            if document.get("event") == "loaded":
+            if "event" in document:
                 if self._loaded is not None and not self._loaded.done():
-                    self._loaded.set_result(None)
+                    if document["event"] == "loaded":
+                        self._loaded.set_result(None)
+                    else:
+                        self._loaded.set_exception(load_error(document["error"]))
                 continue
             reply = self._replies.get(document["id"])
             if reply is None or reply.done():

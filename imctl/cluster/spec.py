@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from imctl.cluster.ports import Wanted
 from imctl.errors import ConfigError
@@ -27,6 +27,7 @@ __all__ = [
     "make_config",
     "plan",
     "shareable",
+    "without_password",
 ]
 
 PARTS = ("registry", "logic", "job", "comet")
@@ -210,6 +211,14 @@ def _as_field(cls: Any, name: str, value: Any) -> Any:
     if isinstance(value, Mapping) and dataclasses.is_dataclass(nested := field_.default_factory):
         return nested(**value)
     return value
+
+
+def without_password(url: str) -> str:
+    """Return a URL that can be shown: its password is ***."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
 def shareable(url: str) -> bool:

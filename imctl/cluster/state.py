@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -118,12 +119,7 @@ class ClusterFolder:
         Raises:
             StartError: a cluster of this name is up, or the folder belongs to another user.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = self.path.stat()
-        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
-            raise StartError(
-                f"{self.path} is not a folder of this user alone", hint="set IMCTL_STATE_DIR to one that is"
-            )
+        self.make()
         self.logs.mkdir(exist_ok=True, mode=0o700)
         # Not a with block: the lock is held for as long as the file is open.
         lock = (self.path / "lock").open("ab")
@@ -141,10 +137,27 @@ class ClusterFolder:
         self._lock = lock
         self._remove_files()  # of one that was killed
 
-    def release(self) -> None:
-        """Remove state and socket and give the lock back; the logs stay. Safe to call twice."""
+    def make(self) -> None:
+        """Make the folder, for this user alone.
+
+        Raises:
+            StartError: it is there and others may write to it, so that they could end the cluster, or worse.
+        """
+        for path in (self.path.parent, self.path):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = path.stat()
+            shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+            if found.st_uid not in (os.getuid(), 0) or shared:
+                raise StartError(
+                    f"{path} can be written by others than this user", hint="set IMCTL_STATE_DIR to another folder"
+                )
+
+    def release(self, *, keep_logs: bool = True) -> None:
+        """Remove state and socket and give the lock back; without keep_logs the whole folder. Safe to call twice."""
         if self._lock is not None:
             self._remove_files()
+            if not keep_logs:
+                shutil.rmtree(self.path, ignore_errors=True)
             self._lock.close()
             self._lock = None
 

@@ -17,12 +17,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from imctl.cluster.control import ControlServer
 from imctl.cluster.logs import LogFile
 from imctl.cluster.ports import check_ports, holder_of
 from imctl.cluster.process import ManagedProcess, State
-from imctl.cluster.spec import ClusterSpec, OptionsError
+from imctl.cluster.spec import ClusterSpec, OptionsError, without_password
 from imctl.cluster.state import ClusterFolder, process_start
 from imctl.cluster.usage import Meter
 from imctl.errors import ClusterError, ImctlError, PortInUseError
@@ -32,6 +33,7 @@ __all__ = ["Event", "Supervisor"]
 _BACKOFF_S = (0.1, 10.0)
 _STEADY_S = 30.0
 _STATS_S = 2.0
+_REGISTRY_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Supervisor:
         spec: What it is made of.
         on_event: Told of exits, restarts, faults and warnings in logs.
         start_timeout_s: Longest time for one process to become ready.
+        keep_logs: False removes the cluster's folder at the end, for one that nobody will ask about.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Supervisor:
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         start_timeout_s: float = 20.0,
+        keep_logs: bool = True,
     ) -> None:
         self.spec = spec
         self.folder = ClusterFolder(spec.cluster)
@@ -66,6 +70,7 @@ class Supervisor:
         """Set when everything has ended, whoever asked for it."""
         self._on_event = on_event
         self._start_timeout_s = start_timeout_s
+        self._keep_logs = keep_logs
         self._processes: dict[str, ManagedProcess] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
@@ -92,6 +97,8 @@ class Supervisor:
         self.folder.acquire()
         try:
             self._log = LogFile(self.folder.logs / "supervisor.log")
+            if self.spec.registry is not None:
+                await _check_registry(self.spec.registry)
             check_ports(want for process in self.spec.processes for want in process.wanted())
             for process_spec in self.spec.processes:
                 name = process_spec.name
@@ -138,8 +145,8 @@ class Supervisor:
         return {
             "cluster": self.spec.cluster,
             "ready_ms": self._ready_ms,
-            "bus": self.spec.bus,
-            "store": self.spec.store,
+            "bus": without_password(self.spec.bus),
+            "store": without_password(self.spec.store),
             "messages": None,
             "registry": self.registry,
             "persistent": self.persistent,
@@ -258,7 +265,7 @@ class Supervisor:
             asked = process.name in self._asked
             self._asked.discard(process.name)
             process.state = State.RESTARTING
-            if asked or time.monotonic() - process.started_s > _STEADY_S:
+            if asked or process.ran_s > _STEADY_S:
                 wait_s = 0.0
             if asked:
                 self._tell(Event(process.name, "restarting, as asked"))
@@ -315,7 +322,7 @@ class Supervisor:
         if self._log is not None:
             self._log.close()
             self._log = None
-        self.folder.release()
+        self.folder.release(keep_logs=self._keep_logs)
 
     # -- words
 
@@ -343,6 +350,22 @@ class Supervisor:
                 "logs": str(self.folder.logs),
             }
         )
+
+
+async def _check_registry(url: str) -> None:
+    """Return when one of the registry's nodes takes connections; without one every start would only time out."""
+    problems = []
+    for node in url.split(","):
+        parts = urlsplit(node if "://" in node else f"http://{node}")
+        try:
+            async with asyncio.timeout(_REGISTRY_S):
+                _, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+        except (OSError, TimeoutError, ValueError) as exc:
+            problems.append(f"registry {node} cannot be reached: {str(exc) or 'no answer'}")
+        else:
+            writer.close()
+            return
+    raise ClusterError("; ".join(problems), hint="leave --registry away to start one")
 
 
 async def _all_or_first_error(calls: list[Coroutine[Any, Any, None]]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Channel"]
 
 _NO_OPS: frozenset[int] = frozenset()
+_MAX_BACKLOG = 65536
 
 
 class Channel(asyncio.Protocol):
@@ -32,11 +33,13 @@ class Channel(asyncio.Protocol):
             transport is empty and `fd` may be written directly.
         accepts: Operations the client wants; shared between clients with the same ones.
         deadline, tick: For the comet's DeadlineWheel (loop time, seconds).
+        backlog: Bytes that came while a request of this client was with logic.
     """
 
     # Slots and no dict: a comet holds one of these for each of many idle clients.
     __slots__ = (
         "accepts",
+        "backlog",
         "connection",
         "deadline",
         "fd",
@@ -76,6 +79,7 @@ class Channel(asyncio.Protocol):
         self.refresh_at = 0.0
         self.deadline = 0.0
         self.tick = 0
+        self.backlog = 0
 
     # --- asyncio.Protocol ---------------------------------------------------
 
@@ -83,12 +87,12 @@ class Channel(asyncio.Protocol):
         """Start the handshake timer; refuse the client when the comet is full or stopping."""
         self.transport = cast(asyncio.Transport, transport)
         sessions = self.sessions
-        # 0: pause_writing() tells at once when the transport holds bytes of its own.
-        self.transport.set_write_buffer_limits(high=0)
         if not sessions.accept(self):
             self.abort("refused")
             return
         if transport.get_extra_info("sslcontext") is None:
+            # 0: pause_writing() tells at once when the transport holds bytes of its own.
+            self.transport.set_write_buffer_limits(high=0)
             self.fd = transport.get_extra_info("socket").fileno()
             self.indirect = False
         peer = transport.get_extra_info("peername")
@@ -99,6 +103,11 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Decode and act on what is complete."""
         connection = self.connection
+        if connection.state is State.BUSY or connection.state is State.AUTHENTICATING:
+            # Requests pile up behind one that is with logic; the socket holds the rest.
+            self.backlog += len(data)
+            if self.backlog > _MAX_BACKLOG:
+                self.transport.pause_reading()
         connection.receive(data)
         if self.is_ws:
             decoder = cast(ServerDecoder, connection.decoder)
@@ -110,12 +119,10 @@ class Channel(asyncio.Protocol):
                 self.close("client_close_frame")
         else:
             self._run()
-        if connection.decoder.buffered > 65536 and connection.state is State.BUSY:
-            # Requests pile up behind one that is with logic; the socket holds the rest.
-            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """End both ways, as goim does when a client shuts down its writing side."""
+        self.close("client_eof")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -144,6 +151,7 @@ class Channel(asyncio.Protocol):
             except RemoteError as exc:
                 # On the wire there is no reason, only the closed socket.
                 self.sessions.log.info("%s key %r: closed: %s", self.ip, self.key, exc)
+                self.sessions.closing(self, exc.reason)  # next_request() has marked the connection as closed
                 self.close(exc.reason)
                 return
             if request is None:
@@ -159,6 +167,7 @@ class Channel(asyncio.Protocol):
         reply.add_done_callback(partial(self._authenticated, request))
 
     def _authenticated(self, request: Frame, future: asyncio.Future[Any]) -> None:
+        self.sessions.settle()
         error = None if future.cancelled() else future.exception()
         if error is not None or future.cancelled():
             self.sessions.refused(self, error)
@@ -174,14 +183,21 @@ class Channel(asyncio.Protocol):
         # The auth reply is always the first frame a client gets.
         self.reply(self.connection.authenticated(request))
         self.sessions.register(self, reply.roomID)
-        self._run()
+        self._read_on()
 
     def resume(self) -> None:
         """Go on with requests that came while one was with logic."""
         self.connection.release()
-        if self.connection.state is State.READY:
-            self.transport.resume_reading()
-            self._run()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self.connection.state is not State.READY:
+            return
+        if self.backlog:
+            if self.backlog > _MAX_BACKLOG:
+                self.transport.resume_reading()
+            self.backlog = 0
+        self._run()
 
     # --- writing ------------------------------------------------------------
 
@@ -194,7 +210,8 @@ class Channel(asyncio.Protocol):
         if self.indirect:
             if self.write_indirect(data):
                 return True
-            self.sessions.drops.add("comet.slow_client")
+            if not self.is_gone:
+                self.sessions.drops.add("comet.slow_client")
             return False
         try:
             done = os_write(self.fd, data)
@@ -213,9 +230,9 @@ class Channel(asyncio.Protocol):
 
     def write_indirect(self, data: bytes) -> bool:
         """Write through the transport; return False when the client is closing or too slow to take it."""
-        transport = self.transport
-        if transport.is_closing():
+        if self.is_gone:
             return False
+        transport = self.transport
         waiting = transport.get_write_buffer_size()
         if waiting and waiting + len(data) > self.sessions.config.write_buffer_bytes:
             return False
@@ -224,11 +241,19 @@ class Channel(asyncio.Protocol):
 
     # --- closing ------------------------------------------------------------
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing can be sent any more; a TLS transport that says goodbye is not `closing` yet."""
+        return self.connection.state is State.CLOSED or self.transport.is_closing()
+
     def close(self, reason: str) -> None:
-        """Close after what was written has gone out; counted under the first reason given."""
+        """Close after what was written has gone out, or after a time limit; counted under the first reason given.
+
+        Its session ends at once, so this is not for use inside a fan-out loop.
+        """
         if self.connection.state is not State.CLOSED:
             self.connection.close()
-            self.sessions.counters.add(f"closed.{reason}")
+            self.sessions.closing(self, reason)
         self.indirect = True
         self.transport.close()
 

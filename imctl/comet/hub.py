@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imctl.comet.channel import Channel
     from protocol.pb.protocol import Proto
 
-__all__ = ["Hub", "Room", "Wire"]
+__all__ = ["Hub", "Room", "Wire", "write_all"]
 
 
 class Wire:
@@ -150,7 +150,7 @@ class Hub:
         return self.online.get(room.key) or len(room)
 
     def push_keys(self, keys: Iterable[str], op: int, wire: Wire) -> int:
-        """Write to each of the keys that is here and accepts `op`; return how many could not take it."""
+        """Write to each of the keys that is here and accepts `op`; return how many were too slow to take it."""
         tcp: list[Channel] = []
         ws: list[Channel] = []
         channels = self.channels
@@ -165,14 +165,14 @@ class Hub:
         return self._push(tcp, ws, wire)
 
     def push_room(self, key: str, wire: Wire) -> int:
-        """Write to every member of a room; return how many could not take it."""
+        """Write to every member of a room; return how many were too slow to take it."""
         room = self.rooms.get(key)
         if room is None:
             return 0
         return self._push(room.tcp, room.ws, wire)
 
     def push_some(self, some: Iterable[Channel], op: int, wire: Wire) -> int:
-        """Write to those of the channels that accept `op`; return how many could not take it."""
+        """Write to those of the channels that accept `op`; return how many were too slow to take it."""
         tcp: list[Channel] = []
         ws: list[Channel] = []
         for channel in some:
@@ -181,20 +181,25 @@ class Hub:
         return self._push(tcp, ws, wire)
 
     def _push(self, tcp: set[Channel] | list[Channel], ws: set[Channel] | list[Channel], wire: Wire) -> int:
-        dropped = 0
+        missed: list[Channel] = []
         if tcp:
-            dropped = write_all(tcp, wire.tcp)
+            missed += write_all(tcp, wire.tcp)
         if ws:
-            dropped += write_all(ws, wire.ws)
+            missed += write_all(ws, wire.ws)
         count = wire.count
-        self._counters.add("delivered", (len(tcp) + len(ws) - dropped) * count)
-        if dropped:
-            self._drops.add("comet.slow_client", dropped * count)
-        return dropped
+        self._counters.add("delivered", (len(tcp) + len(ws) - len(missed)) * count)
+        if not missed:
+            return 0
+        gone = sum(channel.is_gone for channel in missed)
+        if gone:
+            self._drops.add("comet.client_gone", gone * count)
+        if gone < len(missed):
+            self._drops.add("comet.slow_client", (len(missed) - gone) * count)
+        return len(missed) - gone
 
 
-def write_all(channels: Iterable[Channel], data: bytes) -> int:
-    """Write the same bytes to each channel; return how many of them dropped it.
+def write_all(channels: Iterable[Channel], data: bytes) -> list[Channel]:
+    """Write the same bytes to each channel; return those that are gone or too slow to take it.
 
     While nothing waits in a channel's transport the bytes go straight to its
     descriptor, which is 15 to 30 % cheaper than transport.write(); what the
@@ -202,11 +207,11 @@ def write_all(channels: Iterable[Channel], data: bytes) -> int:
     it until the transport is empty again.
     """
     size = len(data)
-    dropped = 0
+    missed: list[Channel] = []
     for channel in channels:
         if channel.indirect:
             if not channel.write_indirect(data):
-                dropped += 1
+                missed.append(channel)
             continue
         try:
             done = os_write(channel.fd, data)
@@ -214,8 +219,8 @@ def write_all(channels: Iterable[Channel], data: bytes) -> int:
             done = 0
         except OSError:
             channel.abort("write_error")
-            dropped += 1
+            missed.append(channel)
             continue
         if done != size:
             channel.write_rest(data, done)
-    return dropped
+    return missed

@@ -15,7 +15,7 @@ from imctl.comet.config import CometConfig
 from imctl.comet.service import CometService
 from imctl.comet.sessions import TICK_S, Sessions
 from imctl.errors import ConfigError, PortInUseError, StartError
-from imctl.link.contract import PeerError
+from imctl.link.contract import Handlers, PeerError
 from imctl.link.methods import RENEW_ONLINE
 from imctl.link.pool import PeerPool
 from imctl.link.server import LinkServer
@@ -90,7 +90,12 @@ class Comet:
         if not self._started:
             return
         self._started = False
-        await self._registry.cancel(_APPID, self.name)
+        try:
+            async with asyncio.timeout(2.0):
+                await self._registry.cancel(_APPID, self.name)
+        except Exception as exc:
+            # Its lease ends by itself, and the clients must be closed all the same.
+            logger.warning("%s could not leave the registry: %s", self.name, exc)
         for server in self._servers.values():
             server.close()
         for task in self._tasks:
@@ -101,6 +106,11 @@ class Comet:
         await self.sessions.close_all(grace_s)
         await self._link.stop(grace_s)
         await self._logic.close()
+
+    @property
+    def handlers(self) -> Handlers:
+        """What job may call, for a caller in the same process."""
+        return self._service.handlers
 
     @property
     def addresses(self) -> dict[str, str | None]:
@@ -151,6 +161,7 @@ class Comet:
                 backlog=_BACKLOG,
                 reuse_port=config.reuse_port or None,
                 ssl=tls,
+                ssl_handshake_timeout=config.handshake_timeout_s if tls is not None else None,
                 start_serving=False,
             )
         except PermissionError as exc:
@@ -189,7 +200,12 @@ class Comet:
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name=f"{self.name} {name}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("%s has failed", task.get_name(), exc_info=task.exception())
 
     async def _tick_forever(self) -> None:
         while True:

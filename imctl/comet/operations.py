@@ -18,7 +18,10 @@ from protocol.state import reply_to
 if TYPE_CHECKING:
     from imctl.comet.channel import Channel
 
-__all__ = ["act"]
+__all__ = ["MAX_ACCEPTS", "act"]
+
+MAX_ACCEPTS = 4096
+"""Operations one client can accept; an op 14 that would make it more is echoed and has no effect. goim has no limit."""
 
 
 def act(channel: Channel, request: Frame) -> None:
@@ -54,7 +57,7 @@ def _received(channel: Channel, request: Frame, future: asyncio.Future[Any]) -> 
     if future.cancelled() or future.exception() is not None:
         # goim answers the client all the same.
         channel.sessions.counters.add("receive_errors")
-    if not channel.transport.is_closing():
+    if not channel.is_gone:
         _answer(channel, request)
     channel.resume()
 
@@ -79,4 +82,7 @@ def _change_accepts(channel: Channel, request: Frame, *, add: bool) -> None:
         channel.sessions.log.info("%s key %s: %s", channel.ip, channel.key, exc)
         return
     wanted = channel.accepts.union(operations) if add else channel.accepts.difference(operations)
+    if len(wanted) > MAX_ACCEPTS:
+        channel.sessions.counters.add("refused.max_accepts")
+        return
     channel.accepts = channel.sessions.intern_accepts(wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from imctl.comet.channel import Channel
 from imctl.comet.hub import Hub, Wire
@@ -81,7 +81,7 @@ class CometService:
         if request.speed <= 0:
             self._hub.push_some(everybody, request.protoOp, wire)
         elif len(self._broadcasts) >= self._max_broadcasts:
-            self._drops.add("comet.broadcast_queue_full", wire.count * len(everybody))
+            self._drops.add("comet.broadcast_queue_full", wire.count * _wanting(everybody, request.protoOp))
         else:
             work = self._paced(list(everybody), wire, request.protoOp, request.speed)
             task = asyncio.get_running_loop().create_task(work, name="paced broadcast")
@@ -99,10 +99,15 @@ class CometService:
                 due = min(len(channels), max(int((loop.time() - begin + _PACE_S) * speed), done + 1))
                 self._hub.push_some((c for c in channels[done:due] if c.registered), op, wire)
                 done = due
-                await asyncio.sleep(max(done / speed - (loop.time() - begin), 0))
+                if done < len(channels):
+                    await asyncio.sleep(max(done / speed - (loop.time() - begin), 0))
         finally:
-            if done < len(channels):
-                self._drops.add("comet.stopped", wire.count * (len(channels) - done))
+            if lost := _wanting(channels[done:], op):
+                self._drops.add("comet.stopped", wire.count * lost)
 
     def _rooms(self, request: pb.RoomsReq) -> pb.RoomsReply:
         return pb.RoomsReply(rooms=dict.fromkeys(self._hub.rooms, True))
+
+
+def _wanting(channels: Iterable[Channel], op: int) -> int:
+    return sum(channel.registered and op in channel.accepts for channel in channels)

@@ -20,11 +20,14 @@ from imctl.ratelog import LimitedLogger
 from protocol.frame import Frame
 from protocol.pb.logic import ConnectReply, ConnectReq, DisconnectReq, HeartbeatReq, ReceiveReq
 from protocol.pb.protocol import Proto
+from protocol.state import State
 
 __all__ = ["TICK_S", "Sessions"]
 
 TICK_S = 0.1
-_MAX_ACCEPTS = 10_000
+_SHARED_ACCEPTS = 10_000
+_SHARED_ACCEPTS_OPS = 32  # larger sets are rare, and a stranger could fill the memory with them
+_LINGER_S = 5.0  # for a closed client to read what was written before; goim gives it none
 
 
 class Sessions:
@@ -47,7 +50,8 @@ class Sessions:
         self._logic = logic
         self._accepts: dict[frozenset[int], frozenset[int]] = {}
         self._stopping = False
-        self._empty = asyncio.Event()
+        self._pending = 0  # connects and disconnects that logic has not answered
+        self._settled = asyncio.Event()
         # goim draws the refresh period from 10 to 30 minutes, which can outlast
         # the session's 30 minutes in the store; ours ends before half of it.
         self._refresh_s = (600.0, 1800.0) if config.compat_goim else (600.0, 900.0)
@@ -67,43 +71,60 @@ class Sessions:
         """A socket is gone: out of the tables, and logic is told if it had a session."""
         self.open.discard(channel)
         self.wheel.discard(channel)
-        if channel.registered:
-            self.hub.remove(channel)
-            self.counters.add("disconnected")
-            self._end_session(channel)
-        else:
-            self.hub.leave(channel)
-        if self._stopping and not self.open:
-            self._empty.set()
+        self._end_session(channel)
+        if ignored := channel.connection.ignored:
+            self.counters.add("ignored_before_auth", ignored)
+        self._check_settled()
+
+    def closing(self, channel: Channel, reason: str) -> None:
+        """Count why a client is closed, end its session, and wait only so long for its last bytes to leave."""
+        self.counters.add(f"closed.{reason}")
+        self._end_session(channel)
+        if channel.fd < 0 or channel.transport.get_write_buffer_size():
+            channel.deadline = self.loop.time() + _LINGER_S
+            self.wheel.add(channel)
 
     def end_overdue(self) -> None:
-        """Close those that did not authenticate, or did not beat, in time; call every TICK_S."""
+        """Close those that did not authenticate, did not beat, or did not read their last bytes in time.
+
+        Call it every TICK_S.
+        """
         for channel in self.wheel.expired(self.loop.time()):
-            channel.close("heartbeat_timeout" if channel.registered else "handshake_timeout")
+            if channel.connection.state is State.CLOSED:
+                self.counters.add("lingering_aborted")
+                channel.abort("linger")
+            else:
+                channel.close("heartbeat_timeout" if channel.registered else "handshake_timeout")
 
     async def close_all(self, grace_s: float) -> None:
         """Refuse new clients, tell logic of the sessions that end, and close every socket."""
         self._stopping = True
-        ended = [self._end_session(channel) for channel in self.open if channel.registered]
         for channel in list(self.open):
             channel.close("comet_stops")
-        if ended:
-            await asyncio.wait(ended, timeout=max(grace_s / 2, 0.1))
-        for abort in (False, True):
-            if not self.open:
+        self._check_settled()
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(max(grace_s / 2, 0.1)):
+                    await self._settled.wait()
                 break
-            if abort:
+            except TimeoutError:
                 for channel in list(self.open):
                     channel.abort("comet_stops")
-            try:
-                await asyncio.wait_for(self._empty.wait(), max(grace_s / 2, 0.1))
-            except TimeoutError:
-                continue
+
+    def settle(self) -> None:
+        """Count one answer of logic to a connect or disconnect."""
+        self._pending -= 1
+        self._check_settled()
+
+    def _check_settled(self) -> None:
+        if self._stopping and not self.open and not self._pending:
+            self._settled.set()
 
     # --- authentication -----------------------------------------------------
 
     def connect(self, cookie: str, token: bytes) -> asyncio.Future[Any]:
         """Ask logic who a client is; the future ends with a ConnectReply or PeerError."""
+        self._pending += 1
         return self._logic.call(CONNECT, ConnectReq(server=self.config.hostname, cookie=cookie, token=token))
 
     def refused(self, channel: Channel, error: BaseException | None) -> None:
@@ -119,7 +140,7 @@ class Sessions:
 
     def register(self, channel: Channel, room: str) -> None:
         """Put a client that has its auth reply into the tables; arm its heartbeat."""
-        if channel.transport.is_closing():
+        if channel.is_gone:
             self._disconnect(channel.mid, channel.key)
             return
         now = self.loop.time()
@@ -154,8 +175,7 @@ class Sessions:
         channel.deadline = now + channel.heartbeat_s
         if now >= channel.refresh_at:
             channel.refresh_at = now + random.uniform(*self._refresh_s)
-            request = HeartbeatReq(mid=channel.mid, key=channel.key, server=self.config.hostname)
-            self._logic.call(HEARTBEAT, request).add_done_callback(partial(self._refreshed, channel))
+            self._refresh(channel)
 
     def receive(self, channel: Channel, request: Frame) -> asyncio.Future[Any]:
         """Hand a client's own message to logic."""
@@ -166,29 +186,43 @@ class Sessions:
     def intern_accepts(self, operations: Iterable[int]) -> frozenset[int]:
         """Return one shared set for equal sets: most clients of a cluster accept the same operations."""
         wanted = frozenset(operations)
+        if len(wanted) > _SHARED_ACCEPTS_OPS:
+            return wanted
         shared = self._accepts.get(wanted)
         if shared is None:
-            if len(self._accepts) >= _MAX_ACCEPTS:
+            if len(self._accepts) >= _SHARED_ACCEPTS:
                 self._accepts.clear()
             shared = self._accepts[wanted] = wanted
         return shared
 
     # --- towards logic ------------------------------------------------------
 
+    def _refresh(self, channel: Channel) -> None:
+        request = HeartbeatReq(mid=channel.mid, key=channel.key, server=self.config.hostname)
+        self._logic.call(HEARTBEAT, request).add_done_callback(partial(self._refreshed, channel))
+
     def _refreshed(self, channel: Channel, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
             self.counters.add("refresh_errors")
             channel.refresh_at = 0.0  # again at the next heartbeat
 
-    def _end_session(self, channel: Channel) -> asyncio.Future[Any]:
-        channel.registered = False
-        return self._disconnect(channel.mid, channel.key)
+    def _end_session(self, channel: Channel) -> None:
+        self.hub.remove(channel)
+        if channel.registered:
+            channel.registered = False
+            self.counters.add("disconnected")
+            self._disconnect(channel.mid, channel.key)
 
-    def _disconnect(self, mid: int, key: str) -> asyncio.Future[Any]:
+    def _disconnect(self, mid: int, key: str) -> None:
+        self._pending += 1
         future = self._logic.call(DISCONNECT, DisconnectReq(mid=mid, key=key, server=self.config.hostname))
-        future.add_done_callback(self._disconnected)
-        return future
+        future.add_done_callback(partial(self._disconnected, key))
 
-    def _disconnected(self, future: asyncio.Future[Any]) -> None:
+    def _disconnected(self, key: str, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
             self.counters.add("disconnect_errors")
+        heir = self.hub.channels.get(key)
+        if heir is not None:
+            # It came while the old session went: logic may have removed what it had just written for the new one.
+            self._refresh(heir)
+        self.settle()

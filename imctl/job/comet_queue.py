@@ -80,6 +80,8 @@ class CometQueue:
         self.in_flight = 0
         """Calls without an outcome."""
         self.closed = False
+        self.slow = False
+        """Whether it did not drain in time; then nobody waits for it until it has drained."""
         self.config = config
         self.counters = counters
         self._drops = drops
@@ -91,11 +93,21 @@ class CometQueue:
 
     def put(self, push: Push) -> None:
         """Call now or when it is its turn; drop it when the queue is full."""
+        if self.slow and not self._is_filling():
+            self.slow = False
         if self.waiting >= self.config.comet_queue or self.waiting_bytes >= self.config.comet_queue_bytes:
             self.drop(push, "job.comet_queue_full")
             return
         lanes = self._lanes
         (lanes[0] if len(lanes) == 1 else lanes[hash(push.order_key) % len(lanes)]).put(push)
+
+    def is_congested(self) -> bool:
+        """Whether it is worth waiting for: half full, and the comet can be reached and was not too slow lately."""
+        return self._is_filling() and not self.slow and not any(lane.down for lane in self._lanes)
+
+    def _is_filling(self) -> bool:
+        config = self.config
+        return self.waiting * 2 > config.comet_queue or self.waiting_bytes * 2 > config.comet_queue_bytes
 
     def close(self, *, drop: bool) -> None:
         """Call nothing more.
@@ -148,6 +160,11 @@ class _Lane:
         self._retry_s = _FIRST_RETRY_S
         self._retry_handle: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def down(self) -> bool:
+        """Whether the comet could not be reached when it was last tried."""
+        return self._down_since_s is not None
 
     def put(self, push: Push) -> None:
         push.put_s = self._loop.time()

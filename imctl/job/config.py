@@ -24,6 +24,8 @@ class JobConfig:
         comet_queue: Calls that wait for one comet; further ones are dropped and counted.
             Less than `max_in_flight`, so that a stuck comet does not stop the others.
         comet_queue_bytes: The same in bytes.
+        comet_patience_s: A comet whose queue is half full is waited for so long; one that has
+            not drained by then is not waited for again until it has.
         comet_timeout_s: Longest wait for the answer of a comet. Long, since a comet that
             is slow to answer has the message already.
         comet_retry_s: How long a message for a comet that cannot be reached is tried
@@ -46,6 +48,7 @@ class JobConfig:
     comet_window: int = 4_096
     comet_queue: int = 20_000
     comet_queue_bytes: int = 64 * 1024 * 1024
+    comet_patience_s: float = 1.0
     comet_timeout_s: float = 10.0
     comet_retry_s: float = 10.0
     discover_timeout_s: float = 10.0

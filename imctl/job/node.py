@@ -171,9 +171,23 @@ class Job:
                 self._set_room_timer()
                 # receive() and this loop would otherwise run for as long as there is something.
                 await asyncio.sleep(0)
+                if self._router.congested():
+                    await self._let_drain()
                 while self._in_flight >= self._config.max_in_flight:
                     self._less.clear()
                     await self._less.wait()
+
+    async def _let_drain(self) -> None:
+        """Give comets that are behind some time, so that a burst fills no queue; who is slower loses messages."""
+        try:
+            async with asyncio.timeout(self._config.comet_patience_s):
+                while self._router.congested():
+                    self._less.clear()
+                    await self._less.wait()
+        except TimeoutError:
+            for queue in self._router.congested():
+                logger.warning("%s: comet %s is slow, %d calls wait for it", self.name, queue.peer.name, queue.waiting)
+                queue.slow = True
 
     async def _unsubscribe(self) -> None:
         # Rooms are sent under the subscription their messages came from.

@@ -100,6 +100,10 @@ class Router:
         """Rooms that are collecting messages."""
         return self._batcher.rooms
 
+    def congested(self) -> list[CometQueue]:
+        """Return the queues that should drain before more is taken."""
+        return [queue for queue in self._queues.values() if queue.is_congested()]
+
     def set_comets(self, peers: Mapping[str, Peer]) -> None:
         """Serve these comets from now on; what waits for one that is gone is dropped and counted.
 

@@ -53,13 +53,17 @@ class StreamPeer:
         self._refusal = ""
         self._connected = False
         self._fresh = True
+        self._silent = False
         self.reconnects = 0
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"link to {name}")
 
     @property
     def available(self) -> bool:
-        """Whether a call has a chance now: connected, or connecting for the first time."""
-        return self._connected or self._fresh
+        """Whether a call has a chance now: connected or connecting for the first time, and not silent.
+
+        A peer is silent from a call that ran into its time limit to the next reply, late ones included.
+        """
+        return (self._connected or self._fresh) and not self._silent
 
     @property
     def connected(self) -> bool:
@@ -129,6 +133,7 @@ class StreamPeer:
             async with asyncio.timeout(min(self._timeout_s, _CONNECT_TIMEOUT_S)):
                 await stream.wait_for_connection()
             self._connected = True
+            self._silent = False
             writer = asyncio.get_running_loop().create_task(self._write(stream), name=f"link writer to {self.name}")
             while (batch := await stream.read()) is not grpc.aio.EOF:
                 self._take_replies(batch)
@@ -154,6 +159,7 @@ class StreamPeer:
 
     def _take_replies(self, batch: Any) -> None:
         entries = self._waiting.entries
+        self._silent = False
         for reply in batch.replies:
             entry = entries.pop(reply.id, None)
             if entry is None:
@@ -172,6 +178,7 @@ class StreamPeer:
                 future.set_result(message)
 
     def _forget_late(self) -> None:
+        self._silent = True
         self._outbox.keep_calls(self._waiting.entries)
 
     def _fail_waiting(self, reason: str) -> None:

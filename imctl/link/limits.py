@@ -55,11 +55,13 @@ _CLIENT: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 3_000),
     ("grpc.keepalive_time_ms", 10_000),
+    # Also TCP_USER_TIMEOUT. Longer than a call may take: a node that is only paused
+    # for a while keeps its connection, so what it was sent need not be sent twice.
+    ("grpc.keepalive_timeout_ms", 20_000),
 )
 
 CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
     *_CLIENT,
-    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -67,6 +69,5 @@ CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
 # so a link to one pings only while a call is under way.
 GO_CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
     *_CLIENT,
-    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 0),
 )

@@ -45,7 +45,7 @@ from protocol.push_api import (
     parse_request,
 )
 
-__all__ = ["HttpApi", "HttpReply"]
+__all__ = ["PUSHED", "HttpApi", "HttpReply"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,9 @@ class HttpReply:
     location: str = ""
 
 
-_OK = HttpReply(200, CONTENT_TYPE_JSON, OK_BODY)
+PUSHED = HttpReply(200, CONTENT_TYPE_JSON, OK_BODY)
+"""Every push that went well."""
+
 _NOT_FOUND = HttpReply(404, "text/plain", NOT_FOUND_TEXT.encode())
 # What goim's handler leaves behind when it panics.
 _PANIC = HttpReply(500, "", b"")
@@ -135,19 +137,19 @@ class HttpApi:
         match request:
             case PushRoom():
                 await self._pusher.push_room(request, body)
-                return _OK
+                return PUSHED
             case PushMids():
                 await self._pusher.push_mids(request, body)
-                return _OK
+                return PUSHED
             case PushKeys():
                 if not request.keys:
                     # Redis refuses an MGET of nothing, and goim passes that on.
                     return self._failed(request.path, "no keys")
                 await self._pusher.push_keys(request, body)
-                return _OK
+                return PUSHED
             case PushAll():
                 await self._pusher.push_all(request, body)
-                return _OK
+                return PUSHED
             case OnlineTop():
                 return self._top(request)
             case OnlineRoom():

@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import cast
 from urllib.parse import quote
 
-from imctl.logic.http_api import HttpApi, HttpReply
+from imctl.logic.http_api import PUSHED, HttpApi, HttpReply
 from imctl.node import Counters
 from protocol.http1 import CONTINUE, BodyTooLargeError, HttpError, HttpRequest, RequestDecoder, serialize_head
 
@@ -59,15 +59,44 @@ class Shared:
         self.limits = limits
         self.drops = drops
         self.open: set[Connection] = set()
+        self._gone: asyncio.Event | None = None
         self._date_s = 0
         self._date = ""
+        self._pushed = b""
 
-    def date(self) -> str:
-        """Return the value of a Date header, made once a second."""
+    def closed(self, connection: Connection) -> None:
+        """Say that a connection is gone."""
+        self.open.discard(connection)
+        if not self.open and self._gone is not None:
+            self._gone.set()
+
+    async def all_gone(self) -> None:
+        """Wait until no connection is open."""
+        if self.open:
+            self._gone = asyncio.Event()
+            await self._gone.wait()
+
+    def pushed(self) -> bytes:
+        """Return the reply to a push that went well, made once a second."""
+        self._set_date()
+        return self._pushed
+
+    def head(self, reply: HttpReply, *, close: bool) -> bytes:
+        """Return status line and headers of a reply."""
+        self._set_date()
+        headers = [("Content-Type", reply.content_type)] if reply.content_type else []
+        if reply.location:
+            headers.append(("Location", _header_text(reply.location)))
+        headers += [("Date", self._date), ("Content-Length", str(len(reply.body)))]
+        if close:
+            headers.append(("Connection", "close"))
+        return serialize_head(reply.status, headers)
+
+    def _set_date(self) -> None:
         now_s = int(time.time())
         if now_s != self._date_s:
             self._date_s, self._date = now_s, formatdate(now_s, usegmt=True)
-        return self._date
+            self._pushed = self.head(PUSHED, close=False) + PUSHED.body
 
 
 class Connection(asyncio.Protocol):
@@ -101,7 +130,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._is_ending = True
-        self._shared.open.discard(self)
+        self._shared.closed(self)
         self._waiting.clear()
         if self._linger is not None:
             self._linger.cancel()
@@ -186,19 +215,19 @@ class Connection(asyncio.Protocol):
     def _serve_soon(self) -> None:
         if self.task is None:
             self.task = self._loop.create_task(self._serve(), name="logic http")
-            self.task.add_done_callback(self._served)
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self.task = None
-        self._since_s = self._loop.time()
-        if task.cancelled() or task.exception() is not None:
-            if not task.cancelled():
-                logger.error("an http connection failed", exc_info=task.exception())
-            self.abort()
-        elif self._waiting or self._refusal is not None:
-            self._serve_soon()
 
     async def _serve(self) -> None:
+        # No done-callback for what happens at every request: this tidies up itself.
+        try:
+            await self._answer_all()
+        except Exception:
+            logger.exception("an http connection failed")
+            self.abort()
+        finally:
+            self.task = None
+            self._since_s = self._loop.time()
+
+    async def _answer_all(self) -> None:
         while self._waiting:
             request = self._waiting.popleft()
             reply = await self._shared.api.answer(request.method, request.target, request.body)
@@ -234,17 +263,12 @@ class Connection(asyncio.Protocol):
             self._take_requests()
 
     def _write(self, reply: HttpReply, *, is_head: bool, close: bool) -> None:
-        if self._transport is None:
-            return
-        headers = [("Content-Type", reply.content_type)] if reply.content_type else []
-        if reply.location:
-            headers.append(("Location", _header_text(reply.location)))
-        headers.append(("Date", self._shared.date()))
-        headers.append(("Content-Length", str(len(reply.body))))
-        if close:
-            headers.append(("Connection", "close"))
-        head = serialize_head(reply.status, headers)
-        self._transport.write(head if is_head else head + reply.body)
+        if self._transport is not None:
+            if reply is PUSHED and not close:
+                self._transport.write(self._shared.pushed())
+            else:
+                head = self._shared.head(reply, close=close)
+                self._transport.write(head if is_head else head + reply.body)
 
     def _end(self) -> None:
         """Send FIN and leave the client time to read; closing over unread bytes would be a reset."""

@@ -8,6 +8,7 @@ request; this spends about a fifth of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 
 from imctl.errors import PortInUseError, StartError
@@ -90,9 +91,9 @@ class HttpServer:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        deadline_s = asyncio.get_running_loop().time() + min(grace_s, _CLOSE_S)
-        while connections and asyncio.get_running_loop().time() < deadline_s:
-            await asyncio.sleep(0.005)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(grace_s, _CLOSE_S)):
+                await self._shared.all_gone()
         for connection in list(connections):
             connection.abort()
         # Two turns: one in which transports close, one in which they say so.

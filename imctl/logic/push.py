@@ -95,11 +95,16 @@ class Pusher:
             if self._now is not None
             else await self._store.sessions_by_mid(push.mids)
         )
-        wanted = dict.fromkeys(push.mids)
-        if len(sessions) < len(wanted):
-            self._drops.add("logic.offline", len(wanted) - len(sessions))
-        # One map over all users, as goim has it: a key of two users counts once.
-        servers = {key: server for mid in wanted if mid in sessions for key, server in sessions[mid].items()}
+        if len(push.mids) == 1:
+            servers = sessions.get(push.mids[0], {})
+            offline = int(not servers)
+        else:
+            # One map over all users, as goim has it: a key of two users counts once.
+            wanted = dict.fromkeys(push.mids)
+            servers = {key: server for mid in wanted for key, server in sessions.get(mid, {}).items()}
+            offline = len(wanted) - len(sessions)
+        if offline:
+            self._drops.add("logic.offline", offline)
         by_server: dict[str, list[str]] = {}
         for key, server in servers.items():
             by_server.setdefault(server, []).append(key)

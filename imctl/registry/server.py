@@ -106,11 +106,12 @@ class DiscoveryHttp:
             access_log=None,
             handler_cancellation=True,
             shutdown_timeout=shutdown_timeout_s,
+            lingering_time=0.5,  # for the rest of a body that nobody wants
             logger=_HttpLogger(self.counters),
         )
 
     def close(self) -> None:
-        """Tell every held poll that there is no news, and hold no further ones."""
+        """End every held poll with -500, by which its client sees that we go, and hold no further ones."""
         self._closing = True
         for answer in self._held:
             _settle(answer, None)
@@ -237,6 +238,8 @@ class DiscoveryHttp:
                 self.drops.add("registry.polls_over_limit")
                 return reply(Code.SERVER_ERROR)
             answer = None if self._closing else await self._hold(poll, cursor, answer.missing)
+        if answer is None and self._closing:
+            return reply(Code.SERVER_ERROR)
         if answer is None:
             self.counters.add("polls_without_news")
             return reply(Code.NOT_MODIFIED)
@@ -289,9 +292,13 @@ class _HttpLogger(logging.Logger):
         self.parent = _log
         self._counters = counters
 
+    def debug(self, msg: object, *args: Any, exc_info: Any = None, **more: Any) -> None:
+        if isinstance(exc_info, HttpProcessingError):  # a first line that is no HTTP at all
+            self._counters.add("bad_requests")
+        super().debug(msg, *args, **more)
+
     def exception(self, msg: object, *args: Any, exc_info: Any = True, **more: Any) -> None:
         if isinstance(exc_info, HttpProcessingError):
-            self._counters.add("bad_requests")
-            self.debug(msg, *args)
+            self.debug(msg, *args, exc_info=exc_info)
         else:
             super().exception(msg, *args, exc_info=exc_info, **more)

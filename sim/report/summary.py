@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.expect import format_value
-from sim.report.model import DeliveryReport, LatencyStats, PublishReport, RunReport, Verdict
+from sim.report.model import DeliveryReport, LatencyStats, PhaseReport, PublishReport, RunReport, Verdict
 from sim.units import format_bytes, format_duration
 
 __all__ = ["RunSummary", "sparkline", "summary_text"]
@@ -152,7 +152,7 @@ def _latency(report: RunReport) -> Table | None:
         return None
     table = _table("", "deliveries", "p50", "p90", "p99", "max")
     _latency_row(table, Text("overall", style="bold"), report.latency_ms)
-    for phase in report.phases:
+    for phase in _rows(report):
         _latency_row(table, _phase_name(phase.name, phase.measure), phase.latency_ms)
     return table
 
@@ -160,6 +160,11 @@ def _latency(report: RunReport) -> Table | None:
 def _latency_row(table: Table, name: Text, stats: LatencyStats) -> None:
     numbers = (stats.p50, stats.p90, stats.p99, stats.max)
     table.add_row(name, f"{stats.count:,}", *map(_ms, numbers))
+
+
+def _rows(report: RunReport) -> Sequence[PhaseReport]:
+    """Return the phases to show; the only one, when it is measured, would repeat the overall row."""
+    return () if len(report.phases) == 1 and report.phases[0].measure else report.phases
 
 
 def _phase_name(name: str, measure: bool) -> Text:
@@ -178,7 +183,7 @@ def _histogram(report: RunReport, buckets: Sequence[Bucket]) -> Text | None:
 def _delivery(report: RunReport) -> Table:
     table = _table("", "expected", "delivered", "lost", "duplicated", "reordered", "unexpected")
     _delivery_row(table, Text("overall", style="bold"), report.delivery)
-    for phase in report.phases:
+    for phase in _rows(report):
         _delivery_row(table, _phase_name(phase.name, phase.measure), phase.delivery)
     return table
 
@@ -206,7 +211,7 @@ def _publishing(report: RunReport) -> Table | None:
         return None
     table = _table("", "messages", "errors", "per s", "sent late p50", "p99", "max")
     _publish_row(table, Text("overall", style="bold"), report.publish)
-    for phase in report.phases:
+    for phase in _rows(report):
         _publish_row(table, _phase_name(phase.name, phase.measure), phase.publish)
     return table
 

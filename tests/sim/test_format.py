@@ -1,13 +1,15 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from sim import format as scenario_format
-from sim.expect import EXPECTATION_PATTERN
+from sim.expect import EXPECTATION_PATTERN, metric_paths
 from sim.fields import Either, Kind, ListOf, Section
 from sim.format import SCENARIO, scenario_schema
 from sim.scenario import MAX_SIZE_BYTES, MIN_SIZE_BYTES
+from sim.shipped import shipped_scenarios
 from sim.stamp import STAMP_BYTES
 
 KINDS = [value for value in vars(scenario_format).values() if isinstance(value, Kind)]
@@ -91,3 +93,15 @@ def test_the_smallest_message_has_room_for_the_stamp():
 def test_the_pattern_of_expectations():
     assert re.search(EXPECTATION_PATTERN, "delivery.lost==0")
     assert not re.search(EXPECTATION_PATTERN, "delivery.lost = 0")
+
+
+def test_the_readme_of_the_format_names_every_key_and_metric():
+    text = (Path(__file__).parent.parent.parent / "scenarios" / "README.md").read_text(encoding="utf-8")
+
+    for path, known in walk(SCENARIO):
+        assert re.search(rf"`{known.name}`|\b{known.name}: |^{known.name}:", text, re.M), path
+    for path in metric_paths():
+        head, _, last = path.rpartition(".")
+        assert f"`{path}`" in text or (f"`{head.removeprefix('node.NODE')}" in text and f"`{last}`" in text), path
+    for path in shipped_scenarios().values():
+        assert f"({path.name})" in text

@@ -24,12 +24,12 @@ def register(app: typer.Typer) -> None:
 
     @app.command("kill", epilog=examples("imctl kill comet-1"))
     def kill(ctx: typer.Context, node: _Node) -> None:
-        """Kill a node at once (SIGKILL), as a crash would; it is started again"""
+        """Kill a node as a crash would; it is started again"""
         _show(ctx, lambda control: control.kill(node))
 
     @app.command("pause", epilog=examples("imctl pause comet-1"))
     def pause(ctx: typer.Context, node: _Node) -> None:
-        """Freeze a node (SIGSTOP): connections stay open and nothing answers"""
+        """Freeze a node: connections stay, nothing answers"""
         _show(ctx, lambda control: control.pause(node))
 
     @app.command("resume", epilog=examples("imctl resume comet-1"))
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
             float, typer.Option(parser=parse_duration, metavar="TIME", help="How long it may drain")
         ] = 5.0,
     ) -> None:
-        """Drain a node, start it again on the same ports, return once it is ready"""
+        """Drain a node and start it again on the same ports"""
         _show(ctx, lambda control: control.restart(node, grace_s=grace))
 
 

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
             float, typer.Option(parser=parse_duration, metavar="TIME", help="How long nodes may drain")
         ] = 5.0,
     ) -> None:
-        """End the cluster: clients are asked to leave, then every process ends"""
+        """End the cluster; nothing is left running"""
         imctl = Context.of(ctx)
         from imctl.cluster.client import find_cluster
 

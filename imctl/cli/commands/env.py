@@ -73,7 +73,7 @@ def register(app: typer.Typer) -> None:
         ctx: typer.Context,
         output: Annotated[Format, typer.Option("-o", "--output", help="shell or json")] = Format.SHELL,
     ) -> None:
-        """Print the cluster's addresses as variables for a shell to eval"""
+        """Print the addresses as variables for a shell to eval"""
         imctl = Context.of(ctx)
         from imctl.cluster.client import find_cluster
 

@@ -48,7 +48,10 @@ def register(app: typer.Typer) -> None:
         follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is logged from now on")] = False,
         lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines; 0 is all")] = 200,
     ) -> None:
-        """Show what the nodes have logged; also of a cluster that has ended"""
+        """Show what the nodes have logged
+
+        Also of a cluster that has ended, until the next one of its name has filled the files.
+        """
         imctl = Context.of(ctx)
         from imctl.cluster.logs import log_nodes, read_logs
         from imctl.cluster.state import ClusterFolder

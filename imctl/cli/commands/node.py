@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
     )
     def node(
         ctx: typer.Context,
-        kind: Annotated[Kind, typer.Argument(help="comet, logic, job, registry, or core: the last three in one")],
+        kind: Annotated[Kind, typer.Argument(help="What to run; core is registry, logic and job in one")],
         conf: Annotated[Path | None, typer.Option(metavar="FILE", help="imctl.toml, or goim's *.toml")] = None,
         region: Annotated[str | None, typer.Option(envvar="REGION", help="Region in the registry")] = None,
         zone: Annotated[str | None, typer.Option(envvar="ZONE", help="Zone in the registry")] = None,
@@ -92,7 +92,11 @@ def register(app: typer.Typer) -> None:
             list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as tcp_port=0")
         ] = None,
     ) -> None:
-        """Run one node in this process until Ctrl-C or SIGTERM, with the flags of goim's binary"""
+        """Run one node here, with the flags of goim's binary
+
+        Until Ctrl-C or SIGTERM. As in goim, a file's values win over flags, and flags over the environment;
+        --bind, --registry, --bus, --store and --set, which goim does not have, win over the file.
+        """
         imctl = Context.of(ctx)
         flags: dict[str, Any] = {
             "region": region,
@@ -137,6 +141,9 @@ def _spec(
         # A flag that a kind of node has no use for is accepted, as by goim's binaries.
         settings[part] = {name: value for name, value in flags.items() if name in known} | dict(file.get(part, {}))
         settings[part] |= {name: value for name, value in chosen.items() if len(parts) == 1 or name in known}
+        if kind is Kind.CORE and part == "job":
+            # Its own registry knows no comet yet: nothing to wait for.
+            settings[part].setdefault("discover_timeout_s", 0.0)
     if kind in (Kind.LOGIC, Kind.JOB) and not shareable(urls.get("bus", "memory://")):
         raise OptionsError(
             f"{kind} alone: its bus must be one that logic and job share, and memory:// lives in one process",

@@ -70,7 +70,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("ps", epilog=examples("imctl ps", "imctl ps --json"))
     def ps(ctx: typer.Context) -> None:
-        """Show the cluster's processes: state, CPU, memory, restarts, addresses"""
+        """Show the processes: state, CPU, memory, addresses"""
         imctl = Context.of(ctx)
         from imctl.cluster.client import find_cluster
 

@@ -90,7 +90,7 @@ async def _run(scenario: Scenario, url: str | None, workers: int | None, imctl: 
         target = _target_of(info)
         with show_progress(imctl.printer, scenario) as on_progress:
             return await run_scenario(
-                scenario, target, workers=workers, sample_nodes=_sampler(info), on_progress=on_progress
+                scenario, target, workers=workers, sample_nodes=_sampler(info, imctl), on_progress=on_progress
             )
 
 
@@ -117,7 +117,8 @@ async def _cluster(scenario: Scenario, imctl: Context) -> AsyncIterator[ClusterI
 
     comets = -(-scenario.client_count // _CLIENTS_PER_COMET)
     name = f"sim-{os.getpid()}"
-    supervisor = Supervisor(plan(ClusterOptions(cluster=name, comets=comets, any_port=True)))
+    options = ClusterOptions(cluster=name, comets=comets, any_port=True)
+    supervisor = Supervisor(plan(options), keep_logs=False)
     imctl.printer.note(f"no cluster is running: starting a private one, {name}, for this run")
     try:
         await supervisor.start(time.monotonic_ns())
@@ -138,16 +139,20 @@ def _target_of(info: ClusterInfo) -> Target:
     )
 
 
-def _sampler(info: ClusterInfo) -> NodeSampler:
+def _sampler(info: ClusterInfo, imctl: Context) -> NodeSampler:
     """Return what asks the cluster's supervisor about its nodes."""
     from imctl.cluster.client import ControlClient
+    from imctl.errors import ClusterError
     from sim.nodes import NodeSample
 
     async def sample() -> list[NodeSample]:
-        async with ControlClient(info) as control:
-            return [
-                NodeSample(node["name"], node["pid"], node["cpu_s"], node["rss_bytes"], node["drops"] or {})
-                for node in await control.stats()
-            ]
+        try:
+            async with ControlClient(info) as control:
+                rows = await control.stats()
+        except ClusterError as exc:
+            # The cluster went down under the run: what the clients saw is all the more worth reporting.
+            imctl.printer.warn(f"the nodes were not asked: {exc}")
+            return []
+        return [NodeSample(row["name"], row["pid"], row["cpu_s"], row["rss_bytes"], row["drops"] or {}) for row in rows]
 
     return sample

@@ -82,7 +82,7 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("-f", "--follow", help="Again every second, with what changed a second")
         ] = False,
     ) -> None:
-        """Show what every node has counted, and what it dropped and why"""
+        """Show what the nodes counted, and dropped and why"""
         imctl = Context.of(ctx)
         from imctl.cluster.client import find_cluster
 

@@ -109,7 +109,10 @@ def register(app: typer.Typer) -> None:
         ] = False,
         detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready; it goes on")] = False,
     ) -> None:
-        """Start a whole cluster on this machine: registry, logic, job and comets"""
+        """Start a whole goim cluster on this machine
+
+        Registry, logic and job in one process, each comet in its own. Ctrl-C drains, a second one ends at once.
+        """
         began_ns = time.monotonic_ns()
         imctl = Context.of(ctx)
         given = {
@@ -189,8 +192,8 @@ async def _foreground(spec: ClusterSpec, printer: Printer, began_ns: int) -> Exi
             aborted = True
             supervisor.abort()
         else:
-            printer.note(f"{name}: asking clients to leave; once more ends it at once")
             supervisor.stop()
+            printer.note(f"{name}: asking clients to leave; once more ends it at once")
 
     for number, name in ((signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "terminal closed")):
         loop.add_signal_handler(number, interrupt, name)
@@ -198,10 +201,13 @@ async def _foreground(spec: ClusterSpec, printer: Printer, began_ns: int) -> Exi
         await supervisor.start(began_ns)
     except asyncio.CancelledError:
         return Exit.INTERRUPTED
-    printer.result(Banner(supervisor.summary(), detached=False))
-    ready = True
-    if printer.json:
-        printer.note(f"cluster {spec.cluster} is up, supervisor pid {os.getpid()}; Ctrl-C ends it")
-    await supervisor.stopped.wait()
+    try:
+        ready = True
+        printer.result(Banner(supervisor.summary(), detached=False))
+        if printer.json:
+            printer.note(f"cluster {spec.cluster} is up, supervisor pid {os.getpid()}; Ctrl-C ends it")
+        await supervisor.stopped.wait()
+    finally:  # also when stdout is gone
+        await supervisor.stop()
     printer.note("stopped; nothing is left running")
     return Exit.INTERRUPTED if aborted else Exit.OK

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
             float, typer.Option(parser=parse_duration, metavar="TIME", help="How long at most; then exit 27")
         ] = 10.0,
     ) -> None:
-        """Wait until the cluster is there and every node of it runs"""
+        """Wait until the cluster is there and every node runs"""
         imctl = Context.of(ctx)
         imctl.printer.result(run(_wait(imctl.cluster, timeout)))
 

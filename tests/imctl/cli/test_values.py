@@ -8,7 +8,8 @@ from imctl.cli.values import parse_duration
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("500ms", 0.5), ("10s", 10), ("4m", 240), ("1m30s", 90), ("1.5s", 1.5), ("2h", 7200), (3.0, 3)]
+    ("text", "seconds"),
+    [("500ms", 0.5), ("10s", 10), ("4m", 240), ("1m30s", 90), ("1.5s", 1.5), ("2h", 7200), (3.0, 3)],
 )
 def test_duration(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)

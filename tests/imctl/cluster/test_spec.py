@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from imctl.cluster.spec import ClusterOptions, ClusterSpec, OptionsError, ProcessSpec, make_config, plan, shareable
+from imctl.cluster.spec import (
+    ClusterOptions,
+    ClusterSpec,
+    OptionsError,
+    ProcessSpec,
+    make_config,
+    plan,
+    shareable,
+    without_password,
+)
 from imctl.errors import ConfigError
 
 SHARED = {"bus": "kafka://x", "store": "redis://x"}
@@ -151,3 +160,16 @@ def test_an_unknown_kind_of_node_is_told() -> None:
 )
 def test_what_lives_in_one_process_is_not_shareable(url: str, shared: bool) -> None:
     assert shareable(url) is shared
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@h:6379/1", "redis://:***@h:6379/1"),
+        ("rediss://me:secret@h", "rediss://me:***@h"),
+        ("redis://h:6379", "redis://h:6379"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown

@@ -86,7 +86,7 @@ def test_a_folder_that_others_may_write_is_refused() -> None:
     folder.path.mkdir(parents=True)
     folder.path.chmod(0o777)
 
-    with pytest.raises(StartError, match="not a folder of this user alone"):
+    with pytest.raises(StartError, match="can be written by others"):
         folder.acquire()
 
 

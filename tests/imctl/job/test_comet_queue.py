@@ -14,6 +14,7 @@ from imctl.link.unary import UnaryPeer
 from imctl.node import Counters
 from protocol.pb import comet
 from protocol.pb.protocol import Proto
+from tests.imctl.link.fakes import eventually
 
 
 class FakePeer:
@@ -67,9 +68,7 @@ class Bench:
             self.queue.put(Push(PUSH_MSG, request, key, 1, lambda number=number: self.done.append(number)))
 
     async def calls(self, count: int) -> list[int]:
-        async with asyncio.timeout(5):
-            while len(self.peer.calls) < count:
-                await asyncio.sleep(0.001)
+        await eventually(lambda: len(self.peer.calls) >= count)
         return self.peer.calls
 
 
@@ -133,9 +132,7 @@ async def test_what_cannot_be_delivered_within_the_retry_time_is_dropped_and_cou
     bench.peer.outcomes.extend([gone()] * 100)
 
     bench.put(1, 2)
-    async with asyncio.timeout(5):
-        while len(bench.done) < 2:
-            await asyncio.sleep(0.002)
+    await eventually(lambda: len(bench.done) == 2)
 
     assert bench.done == [1, 2]
     assert bench.drops.nonzero() == {"job.comet_unavailable": 2}

@@ -241,18 +241,31 @@ async def test_a_stuck_comet_does_not_hold_up_the_others_and_its_overflow_is_cou
     stuck, good = await bench.comet("stuck"), await bench.comet("good")
     stuck.hold = asyncio.Event()
     bench.register("stuck", "good")
-    job = await bench.job(comet_window=10, comet_queue=20, max_in_flight=100)
+    job = await bench.job(comet_window=10, comet_queue=600, comet_patience_s=0.5)
 
-    for i in range(200):
+    for i in range(2000):
         await bench.bus.publish("k", push("stuck", str(i)))
         await bench.bus.publish("k", push("good", str(i)))
-    await eventually(lambda: len(good.pushed) == 200)
+    await eventually(lambda: len(good.pushed) == 2000)
 
-    assert job.stats()["drops"] == {"job.comet_queue_full": 170}
-    assert gauges(job)["queued.stuck"] == 20
+    assert job.stats()["drops"] == {"job.comet_queue_full": 1390}
+    assert gauges(job)["queued.stuck"] == 600
     stuck.hold.set()
-    await eventually(lambda: bench.bus.stats()["acked"] == 400)
-    assert [int(text) for text in stuck.pushed] == list(range(30))
+    await eventually(lambda: bench.bus.stats()["acked"] == 4000)
+    assert [int(text) for text in stuck.pushed] == list(range(610))
+
+
+async def test_a_burst_fills_no_queue_of_a_comet_that_answers(bench):
+    fake = await bench.comet("a")
+    bench.register("a")
+    job = await bench.job(comet_window=10, comet_queue=600)
+
+    for i in range(5000):
+        await bench.bus.publish("k", push("a", str(i)))
+    await eventually(lambda: bench.bus.stats()["acked"] == 5000)
+
+    assert [int(text) for text in fake.pushed] == list(range(5000))
+    assert job.stats()["drops"] == {}
 
 
 async def test_records_in_flight_are_bounded(bench):

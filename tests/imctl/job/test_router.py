@@ -16,6 +16,7 @@ from imctl.link.methods import BROADCAST, BROADCAST_ROOM, PUSH_MSG
 from imctl.node import Counters
 from protocol.pb import comet, logic
 from protocol.pb.protocol import Proto
+from tests.imctl.link.fakes import eventually
 
 PushMsg = logic.PushMsg
 
@@ -168,9 +169,7 @@ async def test_a_record_for_several_comets_is_done_when_the_last_has_answered():
     assert len(bench.comets["a"].requests) == 1
     assert bench.done == []
     gate.set()
-    async with asyncio.timeout(5):
-        while not bench.done:
-            await asyncio.sleep(0)
+    await eventually(lambda: bench.done)
     await slow_peer.close()
 
 

@@ -357,4 +357,7 @@ async def test_a_peer_that_says_nothing_any_more_is_an_error_after_the_time_limi
 
     assert {type(result) for result in results} == {PeerUnavailableError}
     assert {result.code for result in results} == {4}
+    assert not peer.available
+    node.gate.set()
+    await eventually(lambda: peer.available)
     await peer.close()

@@ -6,12 +6,10 @@ import pytest
 from aiohttp import web
 
 from imctl.errors import ConfigError, ImctlError
-from imctl.registry.client import DiscoveryRegistry
 from imctl.registry.config import RegistryConfig
 from imctl.registry.factory import open_registry
 from imctl.registry.node import RegistryServer
-from protocol.discovery_api import Instance
-from tests.imctl.registry.test_registry_contract import TIMEOUT_S, Seen, comet
+from tests.imctl.registry.test_registry_contract import Seen, comet, until
 
 
 def free_address():
@@ -20,37 +18,76 @@ def free_address():
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-async def started(address="127.0.0.1:0", **config):
-    server = RegistryServer(RegistryConfig(port=int(address.rsplit(":", 1)[1]), **config))
-    await server.start()
-    return server
+@pytest.fixture
+async def started():
+    """Return a function that starts a registry; all are stopped, also when the test fails."""
+    servers = []
+
+    async def start(address="127.0.0.1:0", **config):
+        server = RegistryServer(RegistryConfig(port=int(address.rsplit(":", 1)[1]), **config))
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop()
 
 
-async def test_register_and_watch_wait_for_a_registry_that_starts_later():
+@pytest.fixture
+async def connect(started):
+    """Return a function that opens a client; all are closed before the registries stop."""
+    clients = []
+
+    def opened(nodes, **place):
+        clients.append(open_registry(nodes, **place))
+        return clients[-1]
+
+    yield opened
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def fake():
+    """Return a function that serves routes as a registry would and gives the address."""
+    runners = []
+
+    async def serve(**routes):
+        app = web.Application()
+        for path, handler in routes.items():
+            app.router.add_route("*", f"/discovery/{path}" if path != "every" else "/{path:.*}", handler)
+        runners.append(web.AppRunner(app, access_log=None, shutdown_timeout=0.1))
+        await runners[-1].setup()
+        await web.TCPSite(runners[-1], "127.0.0.1", 0).start()
+        return f"127.0.0.1:{runners[-1].addresses[0][1]}"
+
+    yield serve
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def test_register_and_watch_wait_for_a_registry_that_starts_later(started, connect):
     address = free_address()
-    client = open_registry(address)
+    client = connect(address)
     seen = Seen(client)
     registering = asyncio.create_task(client.register(comet("comet-1")))
     await asyncio.sleep(0.1)
     loop = asyncio.get_running_loop()
 
-    server = await started(address)
+    await started(address)
     up_at = loop.time()
     await seen.hostnames("comet-1")
     await registering
 
     assert loop.time() - up_at < 2
-    await client.close()
-    await server.stop()
 
 
-async def test_news_arrives_within_milliseconds():
+async def test_news_arrives_within_milliseconds(started, connect):
     server = await started()
-    node, watcher = (open_registry(server.addresses["registry.http"]) for _ in range(2))
+    node, watcher = (connect(server.addresses["registry.http"]) for _ in range(2))
     seen = Seen(watcher)
-    async with asyncio.timeout(TIMEOUT_S):
-        while not server.stats()["gauges"]["polls_held"]:
-            await asyncio.sleep(0.005)
+    await until(lambda: server.stats()["gauges"]["polls_held"])
     loop = asyncio.get_running_loop()
 
     before = loop.time()
@@ -58,15 +95,12 @@ async def test_news_arrives_within_milliseconds():
     await seen.hostnames("comet-1")
 
     assert loop.time() - before < 0.5  # some 3 ms on an idle machine
-    await node.close()
-    await watcher.close()
-    await server.stop()
 
 
-async def test_after_a_restart_of_the_registry_everybody_is_back_and_watchers_saw_nobody_leave():
+async def test_after_a_restart_of_the_registry_everybody_is_back_and_watchers_saw_nobody_leave(started, connect):
     server = await started()
     address = server.addresses["registry.http"]
-    node, job = open_registry(address), open_registry(address)
+    node, job = connect(address), connect(address)
     await node.register(comet("comet-1"))
     await node.set_metadata("goim.comet", "comet-1", {"conn_count": "7"})
     own_watch, seen = Seen(node, "goim.logic"), Seen(job)
@@ -82,15 +116,12 @@ async def test_after_a_restart_of_the_registry_everybody_is_back_and_watchers_sa
     assert found.metadata == {"conn_count": "7"}
     assert () not in seen.reports
     own_watch.watch.close()
-    await node.close()
-    await job.close()
-    await server.stop()
 
 
-async def test_a_set_finds_out_that_the_registry_has_forgotten_the_instance():
+async def test_a_set_finds_out_that_the_registry_has_forgotten_the_instance(started, connect):
     server = await started()
     address = server.addresses["registry.http"]
-    node = open_registry(address)
+    node = connect(address)
     await node.register(comet("comet-1"))
     await server.stop()
     server = await started(address)
@@ -100,14 +131,12 @@ async def test_a_set_finds_out_that_the_registry_has_forgotten_the_instance():
     (found,) = await seen.hostnames("comet-1")
 
     assert found.metadata == {"a": "1"}
-    await node.close()
-    await server.stop()
 
 
-async def test_set_while_the_registry_is_away_arrives_when_it_is_back():
+async def test_set_while_the_registry_is_away_arrives_when_it_is_back(started, connect):
     server = await started()
     address = server.addresses["registry.http"]
-    node = open_registry(address)
+    node = connect(address)
     await node.register(comet("comet-1"))
     await server.stop()
 
@@ -116,26 +145,22 @@ async def test_set_while_the_registry_is_away_arrives_when_it_is_back():
     (found,) = await Seen(server.local).hostnames("comet-1")
 
     assert found.metadata == {"a": "1"}
-    await node.close()
-    await server.stop()
 
 
-async def test_next_node_is_used_when_one_fails():
+async def test_next_node_is_used_when_one_fails(started, connect):
     server = await started()
-    client = DiscoveryRegistry([free_address(), f"http://{server.addresses['registry.http']}/"])
+    client = connect([free_address(), f"http://{server.addresses['registry.http']}/"])
 
     await client.register(comet("comet-1"))
     await Seen(client).hostnames("comet-1")
 
-    await client.close()
-    await server.stop()
 
-
-async def test_failing_over_in_the_middle_keeps_the_watch_alive():
+async def test_failing_over_in_the_middle_keeps_the_watch_alive(started, connect):
     first, second = await started(), await started()
-    client = DiscoveryRegistry([first.addresses["registry.http"], second.addresses["registry.http"]])
+    client = connect([first.addresses["registry.http"], second.addresses["registry.http"]])
     seen = Seen(client)
-    await first.local.register(comet("comet-1"))
+    node = connect(first.addresses["registry.http"])
+    await node.register(comet("comet-1"))
     await seen.hostnames("comet-1")
 
     await second.local.register(comet("comet-2"))
@@ -143,12 +168,9 @@ async def test_failing_over_in_the_middle_keeps_the_watch_alive():
     # comet-1 has a moment to show up at the other node before it counts as gone.
     await seen.hostnames("comet-1", "comet-2")
 
-    await client.close()
-    await second.stop()
 
-
-async def test_register_is_given_up_when_its_caller_does():
-    client = open_registry(free_address())
+async def test_register_is_given_up_when_its_caller_does(connect):
+    client = connect(free_address())
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
@@ -156,23 +178,19 @@ async def test_register_is_given_up_when_its_caller_does():
 
     with pytest.raises(LookupError):
         await client.set_metadata("goim.comet", "comet-1", {})
-    await client.close()
 
 
-async def test_refused_registration_is_an_error_at_once():
+async def test_refused_registration_is_an_error_at_once(started, connect):
     server = await started(max_instances=1)
-    client = open_registry(server.addresses["registry.http"])
+    client = connect(server.addresses["registry.http"])
 
     with pytest.raises(ImctlError, match="refused goim.comet comet-1 with code -400"):
         await client.register(comet("comet-1", status=0))
 
-    await client.close()
-    await server.stop()
 
-
-async def test_closing_without_a_registry_takes_a_bounded_time():
+async def test_closing_without_a_registry_takes_a_bounded_time(started, connect):
     server = await started()
-    client = open_registry(server.addresses["registry.http"])
+    client = connect(server.addresses["registry.http"])
     await client.register(comet("comet-1"))
     await server.stop()
 
@@ -180,7 +198,7 @@ async def test_closing_without_a_registry_takes_a_bounded_time():
         await client.close()
 
 
-async def test_first_discovery_that_fails_a_whole_poll_for_one_unknown_app_is_usable():
+async def test_first_discovery_that_fails_a_whole_poll_for_one_unknown_app_is_usable(connect, fake):
     async def polls(request):
         return web.json_response({"code": -404, "data": None})
 
@@ -190,46 +208,31 @@ async def test_first_discovery_that_fails_a_whole_poll_for_one_unknown_app_is_us
         one = {"appid": "goim.comet", "hostname": "comet-1", "addrs": ["grpc://a:1,http://a:2"], "zone": "z"}
         return web.json_response({"code": 0, "data": {"instances": {"z": [one]}, "latest_timestamp": 5}})
 
-    app = web.Application()
-    app.router.add_get("/discovery/polls", polls)
-    app.router.add_get("/discovery/fetch", fetch)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = open_registry("127.0.0.1:%d" % runner.addresses[0][1])
+    client = connect(await fake(nodes=polls, polls=polls, fetch=fetch))
     other, seen = Seen(client, "goim.logic"), Seen(client)
 
     (found,) = await seen.hostnames("comet-1")
 
     assert found.addrs == ("grpc://a:1", "http://a:2")
     assert other.reports == []
-    await client.close()
-    await runner.cleanup()
 
 
-@pytest.mark.parametrize("body", ["", "no json", "[]", '{"code":"0"}', '{"code":0,"data":[]}', '{"code":0,"data":{"a":{}}}'])
-async def test_nonsense_from_a_registry_is_retried_not_believed(body, caplog):
+@pytest.mark.parametrize(
+    "body", ["", "no json", "[]", '{"code":"0"}', '{"code":0,"data":[]}', '{"code":0,"data":{"a":{}}}']
+)
+async def test_nonsense_from_a_registry_is_retried_not_believed(connect, fake, body, caplog):
     answers = []
 
     async def polls(request):
         answers.append(request.query_string)
         return web.Response(text=body)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", polls)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = open_registry("127.0.0.1:%d" % runner.addresses[0][1])
+    client = connect(await fake(every=polls))
     seen = Seen(client)
-    async with asyncio.timeout(TIMEOUT_S):
-        while len(answers) < 3:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(answers) >= 3)
 
     assert seen.reports == []
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
-    await client.close()
-    await runner.cleanup()
 
 
 @pytest.mark.parametrize("nodes", ["", [], " , ", "ftp://127.0.0.1:7171", "http://"])
@@ -238,14 +241,12 @@ def test_addresses_that_are_none_are_an_error_with_the_address_in_it(nodes):
         open_registry(nodes)
 
 
-async def test_an_instance_may_carry_its_own_place():
+async def test_an_instance_may_carry_its_own_place(started, connect):
     server = await started()
-    client = open_registry(server.addresses["registry.http"], zone="sh002", region="bj")
+    client = connect(server.addresses["registry.http"], zone="sh002", region="bj")
     await client.register(comet("comet-1", zone="sh009"))
-    await client.register(Instance(appid="goim.comet", hostname="comet-2"))
+    await client.register(comet("comet-2"))
 
     found = await Seen(server.local).hostnames("comet-2", "comet-1")
 
     assert [(each.region, each.zone) for each in found] == [("bj", "sh002"), ("bj", "sh009")]
-    await client.close()
-    await server.stop()

@@ -12,6 +12,13 @@ from protocol.discovery_api import Instance
 TIMEOUT_S = 10
 
 
+async def until(condition):
+    """Wait for something in this process that has no event of its own."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 class Seen:
     """The reports of one watch."""
 
@@ -177,7 +184,7 @@ async def test_watches_of_several_apps_do_not_mix(connect):
     nodes, logic = connect(), connect()
     comets, logics = Seen(logic), Seen(logic, "goim.logic")
 
-    await nodes.register(Instance(appid="goim.logic", hostname="logic-1"))
+    await nodes.register(Instance(appid="goim.logic", hostname="logic-1", addrs=("grpc://127.0.0.1:3119",)))
     await nodes.register(comet("comet-1"))
 
     await comets.hostnames("comet-1")
@@ -223,9 +230,7 @@ async def test_registrations_are_renewed():
     await client.register(comet("far"))
     await server.local.register(comet("near"))
 
-    async with asyncio.timeout(TIMEOUT_S):
-        while server.stats()["counters"]["renewed"] < 9:
-            await asyncio.sleep(0.01)
+    await until(lambda: server.stats()["counters"]["renewed"] >= 9)
 
     near = server.local.watch("goim.comet", lambda instances: None)
     assert all(each.renew_timestamp > each.reg_timestamp for each in near.instances)

@@ -28,6 +28,8 @@ class FakeComet:
         online: What heartbeats are told.
         refuse: Close on every op 7.
         silent: Answer nothing but the upgrade.
+        greeting: Pushed to each client, as one batch, right after its auth reply.
+        one_shot: Close each connection after the greeting.
     """
 
     def __init__(
@@ -38,18 +40,21 @@ class FakeComet:
         online: int = 3,
         refuse: bool = False,
         silent: bool = False,
+        greeting: tuple[Frame, ...] = (),
+        one_shot: bool = False,
     ) -> None:
         self.ws = ws
         self.online = online
         self.refuse = refuse
         self.silent = silent
+        self.greeting = greeting
+        self.one_shot = one_shot
         self.deaf = False
         """True: answer no more."""
         self.tokens: list[AuthToken] = []
         self.received: list[Frame] = []
         self.cookie = ""
         self.port = 0
-        self.joined = asyncio.Event()
         self._news = asyncio.Event()
         self._ssl = ssl
         self._writers: list[asyncio.StreamWriter] = []
@@ -94,7 +99,6 @@ class FakeComet:
         for writer in self._writers:
             writer.close()
         self._writers.clear()
-        self.joined.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -137,4 +141,7 @@ class FakeComet:
             answer = connection.authenticated(request)
             self._writers.append(writer)
         writer.write(serialize_message(answer) if self.ws and answer else answer)
-        self.joined.set()
+        if request.op == Operation.AUTH and self.greeting:
+            self.push(*self.greeting)
+        if self.one_shot:
+            writer.close()

@@ -8,7 +8,7 @@ import pytest
 
 from protocol.aio import AuthRefusedError, Client, ConnectError, ConnectionClosedError, ReplyTimeoutError
 from protocol.bodies import AuthToken, serialize_online
-from protocol.errors import FrameLengthError, LocalError, UpgradeError, WireError
+from protocol.errors import FrameLengthError, LocalError, RemoteError, UpgradeError, WireError
 from protocol.frame import Frame
 from protocol.operation import Operation
 from protocol.websocket import serialize_message

@@ -1,0 +1,52 @@
+"""CPU of a connect with authentication: comet and logic together, beside a server that only accepts."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.measure import Line, cpu_s
+from benchmarks.processes import child, cluster, pid_of
+
+__all__ = ["run"]
+
+_CLIENTS = 5000
+_INFLIGHT = 200
+_GOAL_US = 150.0
+
+
+async def run() -> list[Line]:
+    """Connect 5,000 clients, 200 at a time, to each."""
+    async with child("benchmarks.raw_accept") as raw:
+        assert raw.stdout is not None
+        port = int(await raw.stdout.readline())
+        raw_us = await _storm("127.0.0.1", port, [raw.pid])
+    async with cluster() as info:
+        host, _, comet_port = info.comet_tcp[0].rpartition(":")
+        comet, core = pid_of(info, "comet"), pid_of(info, "core")
+        await _storm(host, int(comet_port), [comet], count=300)  # the first connects import and allocate
+        await asyncio.sleep(1.0)
+        before = cpu_s(comet)
+        total = await _storm(host, int(comet_port), [comet, core])
+        comet_us = (cpu_s(comet) - before) / _CLIENTS * 1e6
+    return [
+        Line(
+            "connect with auth",
+            "us CPU",
+            total,
+            raw_us,
+            raw_us / total,
+            "at most 150 us, comet and logic together",
+            total <= _GOAL_US,
+            {"comet_us": round(comet_us, 1), "core_us": round(total - comet_us, 1)},
+        )
+    ]
+
+
+async def _storm(host: str, port: int, pids: list[int], count: int = _CLIENTS) -> float:
+    """Return CPU microseconds of the processes for each connect."""
+    before = sum(cpu_s(pid) for pid in pids)
+    async with child("benchmarks.storm", host, port, count, _INFLIGHT) as storm:
+        assert storm.stdout is not None
+        line = await asyncio.wait_for(storm.stdout.readline(), 60.0)
+        assert line.startswith(b"ready"), "not every client got in"
+        return (sum(cpu_s(pid) for pid in pids) - before) / count * 1e6

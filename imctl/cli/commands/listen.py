@@ -1,0 +1,226 @@
+"""`imctl listen`: connect as a client and print what it gets."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imctl.cli.context import Context, examples, run
+from imctl.cli.exits import TimedOutError
+from imctl.cli.target import comet_address, parse_target
+from imctl.cli.values import parse_duration
+from imctl.errors import ClusterError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from imctl.cli.printer import Printer
+    from protocol.aio import Client
+    from protocol.bodies import AuthToken
+    from protocol.frame import Frame
+
+__all__ = ["Listener", "Message", "parse_operations", "register"]
+
+_BACKOFF_S = (0.1, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message received."""
+
+    frame: Frame
+    received_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the message as JSON: `body` where it is UTF-8, else `body_hex`. Any: JSON."""
+        frame = self.frame
+        found: dict[str, Any] = {"time": self.received_at.isoformat(timespec="microseconds"), "op": frame.op}
+        found |= {"ver": frame.ver, "seq": frame.seq, "bytes": len(frame.body)}
+        try:
+            return found | {"body": frame.body.decode()}
+        except UnicodeDecodeError:
+            return found | {"body_hex": frame.body.hex()}
+
+    def render(self, console: Console) -> None:
+        """Print one line: time, operation, bytes, body."""
+        from rich.text import Text
+
+        from imctl.decode.items import Kind, Row, body_text
+
+        body = body_text(Row(Kind.FRAME, 0, 0, op=self.frame.op, body=self.frame.body))
+        time = f"{self.received_at:%H:%M:%S.%f}"[:-3]
+        line = Text.assemble((time, "dim"), f"  {self.frame.op:>4}  {len(self.frame.body):>5}  ", body)
+        console.print(line, soft_wrap=True)
+
+
+class Listener:
+    """Listens on one connection at a time.
+
+    Args:
+        find: Gives host and port of a comet; asked anew for each connection.
+        token: What the client says it is.
+        printer: Shows messages, and on stderr what happens.
+        ws: Over WebSocket.
+        count: Messages wanted; None for no end.
+        reconnect: Connect again when the connection is lost.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], tuple[str, int]],
+        token: AuthToken,
+        printer: Printer,
+        *,
+        ws: bool = False,
+        count: int | None = None,
+        reconnect: bool = False,
+    ) -> None:
+        self.received = 0
+        self._find = find
+        self._token = token
+        self._printer = printer
+        self._ws = ws
+        self._count = count
+        self._reconnect = reconnect
+
+    async def listen(self, timeout_s: float | None = None) -> None:
+        """Print messages until there are enough.
+
+        Raises:
+            TimedOutError: not enough within the time limit.
+            ClusterError: no comet, or it closed the connection.
+            AuthRefusedError: the cluster does not take this client.
+        """
+        import asyncio
+
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                await self._stay_connected()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            wanted = f" of {self._count}" if self._count is not None else ""
+            raise TimedOutError(f"{self.received}{wanted} messages within {timeout_s:g} s") from None
+
+    async def _stay_connected(self) -> None:
+        import asyncio
+
+        from protocol.aio import ConnectError, ConnectionClosedError, ReplyTimeoutError
+        from protocol.errors import UpgradeError
+
+        wait_s, longest_s = _BACKOFF_S
+        connected = False
+        while True:
+            try:
+                async with await self._connect() as client:
+                    self._say_connected(client, again=connected)
+                    connected, wait_s = True, _BACKOFF_S[0]
+                    await self._print_messages(client)
+                return
+            except (ConnectionClosedError, ConnectError, ReplyTimeoutError, UpgradeError, ClusterError) as exc:
+                # The first auth says whether this client is welcome; later ones may meet a cluster that starts.
+                if not self._reconnect or (isinstance(exc, ConnectionClosedError) and not connected):
+                    raise self._translate(exc) from exc
+                self._printer.note(f"{exc}; connecting again in {wait_s:g} s")
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, longest_s)
+
+    async def _connect(self) -> Client:
+        from protocol.aio import Client
+
+        host, port = self._find()
+        return await (Client.connect_ws if self._ws else Client.connect_tcp)(host, port, self._token)
+
+    def _say_connected(self, client: Client, *, again: bool) -> None:
+        token = self._token
+        where = f"{client.address} over {'WebSocket' if self._ws else 'TCP'}"
+        who = f"mid {token.mid}, key {token.key}" + f", room {token.room_id}" * bool(token.room_id)
+        accepts = ",".join(map(str, token.accepts)) or "nothing"
+        self._printer.note(f"{'connected again to' if again else 'listening on'} {where}: {who}, accepts {accepts}")
+
+    async def _print_messages(self, client: Client) -> None:
+        from datetime import UTC, datetime
+
+        async for frame in client:
+            self._printer.line(Message(frame, datetime.now(UTC).astimezone()))
+            self.received += 1
+            if self._count is not None and self.received >= self._count:
+                return
+
+    def _translate(self, exc: Exception) -> Exception:
+        from protocol.aio import AuthRefusedError, ConnectError
+
+        if isinstance(exc, (AuthRefusedError, ClusterError)):
+            return exc
+        hint = "imctl up" if isinstance(exc, ConnectError) else "--reconnect goes on when it is back"
+        return ClusterError(f"comet: {exc}", hint=hint)
+
+
+def parse_operations(text: str) -> tuple[int, ...]:
+    """Return the operations of `1000,1001`; for `typer.Option(parser=...)`.
+
+    Raises:
+        typer.BadParameter: one is no number of 32 bits.
+    """
+    from protocol.bodies import parse_operations as parse
+    from protocol.errors import BodyError
+
+    try:
+        return parse(text.replace(" ", "").encode())
+    except BodyError as exc:
+        raise typer.BadParameter(f"{exc.problem}; expected such as 1000,1001") from exc
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(
+        "listen",
+        epilog=examples(
+            "imctl listen --mid 1",
+            "imctl listen --room live://1 -n 1 --timeout 5s --json",
+            "imctl listen --ws --reconnect",
+        ),
+    )
+    def listen(
+        ctx: typer.Context,
+        mid: Annotated[int, typer.Option("--mid", metavar="M", help="User id; 0 is nobody")] = 0,
+        key: Annotated[str, typer.Option("--key", metavar="K", help="Connection id; one is made up if left out")] = "",
+        room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Room to join, TYPE://ID")] = "",
+        accepts: Annotated[
+            str,
+            typer.Option("--accepts", metavar="OPS", help="Operations wanted of pushes by mid, by key and to all"),
+        ] = "1000",
+        ws: Annotated[bool, typer.Option("--ws", help="Over WebSocket")] = False,
+        count: Annotated[
+            int | None, typer.Option("-n", metavar="COUNT", min=1, help="End after so many messages")
+        ] = None,
+        timeout: Annotated[
+            float | None, typer.Option(parser=parse_duration, metavar="TIME", help="End after that time with exit 27")
+        ] = None,
+        reconnect: Annotated[bool, typer.Option("--reconnect", help="Connect again when the comet goes away")] = False,
+        target: Annotated[
+            str | None, typer.Option(parser=parse_target, metavar="HOST:PORT", help="Address of any goim comet")
+        ] = None,
+    ) -> None:
+        """Connect as a client and print each message: time, operation, bytes, body"""
+        from protocol.bodies import AuthToken
+
+        imctl = Context.of(ctx)
+        token = AuthToken(
+            mid=mid,
+            key=key or f"imctl-{uuid.uuid4().hex[:12]}",
+            room_id=room,
+            platform="imctl",
+            accepts=parse_operations(accepts),
+        )
+        listener = Listener(
+            lambda: comet_address(imctl, target, ws=ws), token, imctl.printer, ws=ws, count=count, reconnect=reconnect
+        )
+        run(listener.listen(timeout))

@@ -1,0 +1,175 @@
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.ledger import Cursor, Delivery, StreamLog, StreamSummary
+
+PHASES = 3
+
+
+@dataclass
+class Story:
+    """What one stream published, and what reached one client."""
+
+    log: StreamLog
+    arrivals: list[int]
+    joined_ns: int
+    left_ns: int | None
+
+
+@st.composite
+def stories(draw):
+    length = draw(st.integers(0, 25))
+    log = StreamLog()
+    now = 100
+    phase = 0
+    for _ in range(length):
+        phase = min(phase + draw(st.sampled_from([0, 0, 0, 0, 1])), PHASES - 1)
+        now += draw(st.integers(0, 5))
+        log.phase.append(phase)
+        log.sent_ns.append(now)
+        log.done_ns.append(now + draw(st.integers(0, 20)))
+        log.accepted.append(draw(st.sampled_from([1, 1, 1, 1, 0])))
+    # In order at first; then some are lost, repeated and moved, as a bad cluster would do it.
+    arrivals = list(range(length))
+    for _ in range(draw(st.integers(0, 6))):
+        if not arrivals:
+            break
+        at = draw(st.integers(0, len(arrivals) - 1))
+        to = draw(st.integers(0, len(arrivals) - 1))
+        match draw(st.sampled_from(["lose", "repeat", "move", "late join", "early leave", "beyond"])):
+            case "lose":
+                del arrivals[at]
+            case "repeat":
+                arrivals.insert(to, arrivals[at])
+            case "move":
+                arrivals.insert(to, arrivals.pop(at))
+            case "late join":
+                del arrivals[:at]
+            case "early leave":
+                del arrivals[at:]
+            case "beyond":
+                arrivals.insert(to, length + draw(st.integers(0, 3)))
+    joined_ns = draw(st.integers(80, now + 2))
+    left_ns = draw(st.one_of(st.none(), st.integers(joined_ns, now + 2)))
+    return Story(log, arrivals, joined_ns, left_ns)
+
+
+def told_slowly(story):
+    """The rules of sim/ledger.py, word for word, without any cleverness."""
+    log, deliveries = story.log, [Delivery() for _ in range(PHASES)]
+    first_copies = list(dict.fromkeys(story.arrivals))
+    for sequence in range(len(log)):
+        begun = log.sent_ns[sequence]
+        is_member = story.joined_ns <= begun and (story.left_ns is None or begun < story.left_ns)
+        if is_member and log.accepted[sequence]:
+            delivery = deliveries[log.phase[sequence]]
+            delivery.expected += 1
+            if sequence not in story.arrivals:
+                delivery.lost += 1
+                delivery.lost_dead += story.left_ns is not None
+    for sequence, copies in Counter(story.arrivals).items():
+        if sequence < len(log):
+            deliveries[log.phase[sequence]].duplicated += copies - 1
+    for at, sequence in enumerate(first_copies):
+        if sequence >= len(log):
+            deliveries[-1].unexpected += 1
+            continue
+        acknowledged = log.done_ns[sequence] if log.accepted[sequence] else None
+        before = [log.sent_ns[other] for other in first_copies[:at] if other < len(log)]
+        if acknowledged is not None and any(begun >= acknowledged for begun in before):
+            deliveries[log.phase[sequence]].reordered += 1
+    return deliveries
+
+
+def told_by_cursor(story):
+    """As a client does it: a cursor while messages come, the log at the end."""
+    log, deliveries = story.log, [Delivery() for _ in range(PHASES)]
+    summary = StreamSummary(log, PHASES)
+    cursor = None
+    for sequence in story.arrivals:
+        if cursor is None:
+            cursor = Cursor(sequence)
+        highest = cursor.next - 1
+        if not cursor.take(sequence):
+            if sequence < len(log):
+                deliveries[log.phase[sequence]].duplicated += 1
+        elif sequence < highest:
+            phase = summary.reordered(sequence, highest)
+            if phase is not None:
+                deliveries[phase].reordered += 1
+    summary.judge(cursor, story.joined_ns, story.left_ns, deliveries)
+    if cursor is not None:
+        deliveries[-1].unexpected += cursor.beyond(len(log))
+    return deliveries
+
+
+@settings(max_examples=1500)
+@given(stories())
+def test_every_count_of_every_phase_is_what_the_rules_say(story):
+    assert told_by_cursor(story) == told_slowly(story)
+
+
+def log_of(count, *, took_ns=5, every_ns=10):
+    log = StreamLog()
+    for number in range(count):
+        log.phase.append(0)
+        log.sent_ns.append(100 + number * every_ns)
+        log.done_ns.append(100 + number * every_ns + took_ns)
+        log.accepted.append(1)
+    return log
+
+
+def judged(log, arrivals, *, joined_ns=0, left_ns=None):
+    return told_by_cursor(Story(log, arrivals, joined_ns, left_ns))[0]
+
+
+def test_a_member_that_got_nothing_has_lost_everything():
+    assert judged(log_of(4), []) == Delivery(expected=4, lost=4)
+
+
+def test_the_first_and_the_last_message_can_be_lost_too():
+    assert judged(log_of(4), [1, 2]) == Delivery(expected=4, lost=2)
+
+
+def test_a_message_pushed_before_the_auth_reply_was_read_may_come_or_not():
+    assert judged(log_of(3), [1, 2], joined_ns=101) == Delivery(expected=2)
+    assert judged(log_of(3), [0, 1, 2], joined_ns=101) == Delivery(expected=2)
+
+
+def test_nothing_is_expected_by_who_has_left_and_what_was_on_its_way_is_lost_there():
+    assert judged(log_of(4), [0], left_ns=111) == Delivery(expected=2, lost=1, lost_dead=1)
+
+
+def test_a_message_that_was_not_acknowledged_may_come_or_not():
+    log = log_of(3)
+    log.accepted[1] = 0
+
+    assert judged(log, [0, 2]) == judged(log, [0, 1, 2]) == judged(log, [0, 2, 1]) == Delivery(expected=2)
+
+
+def test_an_order_is_broken_only_where_pushes_did_not_overlap():
+    assert judged(log_of(2, took_ns=5), [1, 0]) == Delivery(expected=2, reordered=1)
+    assert judged(log_of(2, took_ns=15), [1, 0]) == Delivery(expected=2)
+
+
+def test_a_late_copy_is_a_duplicate_and_not_out_of_order():
+    assert judged(log_of(3), [0, 1, 2, 0]) == Delivery(expected=3, duplicated=1)
+
+
+def test_a_number_beyond_all_reason_is_refused_before_it_fills_memory():
+    cursor = Cursor(0)
+
+    with pytest.raises(ValueError, match="sequence 4000000000"):
+        cursor.take(4_000_000_000)
+
+
+def test_deliveries_add_up():
+    total = Delivery(1, 2, 3, 4, 5, 6)
+
+    total.add(Delivery(10, 20, 30, 40, 50, 60))
+
+    assert total == Delivery(11, 22, 33, 44, 55, 66)
