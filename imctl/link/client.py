@@ -28,6 +28,13 @@ _MAX_BACKOFF_S = 3.0
 _CONNECT_TIMEOUT_S = 3.0
 # A caller is made to wait for the next attempt when it is no farther away than this.
 _WORTH_WAITING_S = 0.1
+# Longest wait of calls for the answer to the batch before theirs.
+_GATHER_S = 0.002
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class StreamPeer:
@@ -55,6 +62,7 @@ class StreamPeer:
         self._fresh = True
         self._silent = False
         self.reconnects = 0
+        self._answered: asyncio.Future[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"link to {name}")
 
     @property
@@ -156,10 +164,30 @@ class StreamPeer:
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
             while True:
                 await stream.write(await self._outbox.take())
+                if self._waiting.entries:
+                    await self._gather()
+
+    async def _gather(self) -> None:
+        """Let calls gather until the batch under way is answered, but not for long.
+
+        Writing a batch costs gRPC about 300 us on both sides together, however
+        little is in it. A caller that is alone never waits here: its next call
+        comes after the answer.
+        """
+        loop = asyncio.get_running_loop()
+        self._answered = answered = loop.create_future()
+        timer = loop.call_later(_GATHER_S, _set, answered)
+        try:
+            await answered
+        finally:
+            timer.cancel()
+            self._answered = None
 
     def _take_replies(self, batch: Any) -> None:
         entries = self._waiting.entries
         self._silent = False
+        if self._answered is not None:
+            _set(self._answered)
         for reply in batch.replies:
             entry = entries.pop(reply.id, None)
             if entry is None:

@@ -31,7 +31,7 @@ def stories(draw):
         now += draw(st.integers(0, 5))
         log.phase.append(phase)
         log.sent_ns.append(now)
-        log.done_ns.append(now + draw(st.integers(0, 20)))
+        log.done_ns.append(now + draw(st.integers(1, 20)))
         log.accepted.append(draw(st.sampled_from([1, 1, 1, 1, 0])))
     # In order at first; then some are lost, repeated and moved, as a bad cluster would do it.
     arrivals = list(range(length))

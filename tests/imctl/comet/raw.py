@@ -296,7 +296,7 @@ class FakeLogic:
 
     def _renew(self, request: Any) -> Any:
         self.calls.append(("RenewOnline", request))
-        return pb.OnlineReply(allRoomCount=self.rooms)
+        return pb.OnlineReply(allRoomCount=self.rooms if request.roomCount else {})
 
 
 class Rig:
