@@ -184,7 +184,11 @@ class StreamSummary:
                 delivery.lost_dead += lost
 
     def reordered(self, sequence: int, highest: int) -> int | None:
-        """Return the phase of a late arrival that broke an order, None when the pushes overlapped."""
+        """Return the phase of a late arrival that broke an order.
+
+        None when the pushes overlapped, or when nobody knows: it was not
+        acknowledged, or the higher one was never published.
+        """
         log = self.log
         if highest < len(log) and log.accepted[sequence] and log.sent_ns[highest] >= log.done_ns[sequence]:
             return log.phase[sequence]

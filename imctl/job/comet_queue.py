@@ -11,6 +11,10 @@ A comet behind the batched link (or in this process) has one lane, as calls
 arrive in order. Unary calls do not: such a comet has many lanes with one call
 at a time, and the key or room of a push decides its lane.
 
+A room has one call under way at a comet. What comes for it meanwhile is
+gathered into the next one, up to a bound of bytes, so a comet that is busy
+writing gets fewer and larger writes instead of a longer queue.
+
 No task and no timer for a push: everything is driven by the futures of the calls.
 """
 
@@ -25,9 +29,11 @@ from typing import Any
 
 from imctl.job.config import JobConfig
 from imctl.link.contract import Peer, PeerUnavailableError
-from imctl.link.methods import Method
+from imctl.link.methods import BROADCAST_ROOM, Method
 from imctl.link.unary import UnaryPeer
 from imctl.node import Counters
+from protocol.pb.comet import BroadcastRoomReq
+from protocol.pb.protocol import Proto
 
 __all__ = ["CometQueue", "Push"]
 
@@ -50,16 +56,46 @@ class Push:
         done: Called once, when the comet has answered or the push was dropped.
     """
 
-    __slots__ = ("done", "messages", "method", "order_key", "put_s", "request", "size")
+    __slots__ = ("_done", "_more", "_request", "messages", "method", "order_key", "put_s", "size")
 
     def __init__(self, method: Method, request: Any, order_key: str, messages: int, done: Callable[[], None]) -> None:
         self.method = method
-        self.request = request
         self.order_key = order_key
         self.messages = messages
-        self.done = done
         self.size = len(request.proto.body)
         self.put_s = 0.0
+        self._request = request
+        self._done = done
+        self._more: list[Push] | None = None
+
+    def gather(self, later: Push) -> None:
+        """Take a later push of the same room into this one, which has not been called yet."""
+        if self._more is None:
+            self._more = []
+        self._more.append(later)
+        self.messages += later.messages
+        self.size += later.size
+
+    def request(self) -> Any:
+        """Return the request to call with; the one it was made with may be shared and stays as it is."""
+        if self._more:
+            body = b"".join(push._request.proto.body for push in (self, *self._more))
+            proto = Proto(ver=self._request.proto.ver, op=self._request.proto.op, body=body)
+            self._request = BroadcastRoomReq(roomID=self._request.roomID, proto=proto)
+            self._done = partial(_all_done, [self._done, *(push._done for push in self._more)])
+            self._more = None
+        return self._request
+
+    def done(self) -> None:
+        """Tell everybody whose message is in it."""
+        self._done()
+        for push in self._more or ():
+            push._done()
+
+
+def _all_done(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 class CometQueue:
@@ -83,6 +119,7 @@ class CometQueue:
         self.slow = False
         """Whether it did not drain in time; then nobody waits for it until it has drained."""
         self.config = config
+        self.gathers_rooms = config.room_delay_s > 0 and not config.compat_goim
         self.counters = counters
         self._drops = drops
         self._abandoned = False
@@ -143,6 +180,7 @@ class _Lane:
         "_queue",
         "_retry_handle",
         "_retry_s",
+        "_rooms",
         "_window",
     )
 
@@ -154,6 +192,8 @@ class _Lane:
         self._in_flight = 0
         self._queue: deque[Push] = deque()
         self._failed: list[Push] = []
+        # By room with a push in the queue or under way: what has gathered for its next one.
+        self._rooms: dict[str, deque[Push]] = {}
         self._blocked = False
         self._pumping = False
         self._down_since_s: float | None = None
@@ -171,8 +211,34 @@ class _Lane:
         owner = self._owner
         owner.waiting += 1
         owner.waiting_bytes += push.size
+        if push.method is BROADCAST_ROOM and owner.gathers_rooms:
+            gathered = self._rooms.get(push.order_key)
+            if gathered is not None:
+                self._gather(gathered, push)
+                return
+            self._rooms[push.order_key] = deque()
         self._queue.append(push)
         self._pump()
+
+    def _gather(self, gathered: deque[Push], push: Push) -> None:
+        last = gathered[-1] if gathered else None
+        if last is None or last.size + push.size > self._owner.config.room_batch_bytes:
+            gathered.append(push)
+        else:
+            last.gather(push)
+            # One push in the place of two: its messages and bytes have grown.
+            self._owner.waiting -= 1
+            self._owner.counters.add("room_gathered", push.messages)
+
+    def _room_is_free(self, push: Push) -> None:
+        """After the outcome of a room's push: its next one, if there is one, goes into the queue."""
+        if push.method is not BROADCAST_ROOM:
+            return
+        gathered = self._rooms.get(push.order_key)
+        if gathered:
+            self._queue.append(gathered.popleft())
+        elif gathered is not None:
+            del self._rooms[push.order_key]
 
     def close(self) -> None:
         if self._retry_handle is not None:
@@ -193,7 +259,7 @@ class _Lane:
             owner.in_flight += 1
             owner.counters.values["calls"] += 1
             self._in_flight += 1
-            future = owner.peer.call(push.method, push.request)
+            future = owner.peer.call(push.method, push.request())
             if future.done():
                 self._answered(push, future)
             else:
@@ -210,16 +276,20 @@ class _Lane:
             if self._down_since_s is not None:
                 self._up()
             push.done()
+            self._room_is_free(push)
         elif not isinstance(error, PeerUnavailableError):
             logger.debug("%s refused %s: %s", owner.peer.name, push.method.path, error)
             if self._down_since_s is not None:
                 self._up()
             owner.drop(push, "job.comet_error")
+            self._room_is_free(push)
         elif error.code == _DEADLINE_EXCEEDED:
             # It was sent and may still be carried out: not sent twice.
             owner.drop(push, "job.comet_timeout")
+            self._room_is_free(push)
         elif owner.closed:
             owner.drop(push, "job.comet_unavailable")
+            self._room_is_free(push)
         else:
             self._failed.append(push)
             self._blocked = True
@@ -272,3 +342,4 @@ class _Lane:
         self._owner.waiting -= 1
         self._owner.waiting_bytes -= push.size
         self._owner.drop(push, "job.comet_unavailable")
+        self._room_is_free(push)

@@ -15,7 +15,8 @@ class JobConfig:
         hostname: Its name; a job is not in the registry.
         zone: Only comets of this zone are served, as by goim's job.
         group: Consumer group on the bus. Jobs of several zones need one group a zone.
-        room_delay_s: Longest time a room message waits for others.
+        room_delay_s: Longest time a room message waits for others; 0 also calls a comet for each
+            batch alone, instead of gathering what comes while the last call is under way.
         room_batch: Messages of a room that leave as one at the latest.
         room_batch_bytes: The same in bytes.
         room_signal_s: The wait of `compat_goim`, from a batch's first message.
@@ -42,7 +43,7 @@ class JobConfig:
     group: str = "goim-push-group-job"
     room_delay_s: float = 0.010
     room_batch: int = 20
-    room_batch_bytes: int = 65_536
+    room_batch_bytes: int = 16_384
     room_signal_s: float = 1.0
     max_in_flight: int = 60_000
     comet_window: int = 4_096
