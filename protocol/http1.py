@@ -12,13 +12,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from http import HTTPStatus
 
 from protocol.errors import RemoteError
 
 __all__ = ["CONTINUE", "BodyTooLargeError", "HttpError", "HttpRequest", "RequestDecoder", "serialize_head"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_PHRASES = {
+    200: "OK",
+    301: "Moved Permanently",
+    307: "Temporary Redirect",
+    400: "Bad Request",
+    404: "Not Found",
+    408: "Request Timeout",
+    413: "Request Entity Too Large",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+}
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/1\.([01])")
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -49,7 +62,7 @@ class HttpError(RemoteError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.status} {HTTPStatus(self.status).phrase}: {self.problem}"
+        return f"{self.status} {_PHRASES[self.status]}: {self.problem}"
 
 
 class BodyTooLargeError(HttpError):
@@ -283,5 +296,5 @@ def _body_framing(length: bytes | None, coding: bytes | None) -> tuple[int, bool
 
 def serialize_head(status: int, headers: list[tuple[str, str]]) -> bytes:
     """Return a status line and headers, the blank line included; header values must be one line of ASCII."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    lines = [f"HTTP/1.1 {status} {_PHRASES[status]}", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("ascii")

@@ -2,26 +2,36 @@
 
 A request is a method and a target (path and query); the body of a push is the
 message itself, bytes of any kind. All parameters stand in the query, also for
-POST. A reply is a JSON envelope {"code", "message", "data"}; the HTTP status
-is 200 also when `code` says that something failed, except for parameters that
-cannot be read (400). Sources: goim internal/logic/http, gin 1.7 and the
-recorded calls of a goim logic.
+POST. Replies are in `protocol.push_reply`, and offered here too. Sources:
+goim internal/logic/http, gin 1.7 and the recorded calls of a goim logic.
 
 `/imctl/sessions` is not goim's: only a logic of this project answers it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote as percent_quote
 
 from protocol.bodies import room_key
 from protocol.errors import RemoteError
-from protocol.golang import GoNumberError, dump_json, parse_int, parse_query
+from protocol.golang import GoNumberError, parse_int, parse_query
+from protocol.push_reply import (
+    BAD_REQUEST,
+    CONTENT_TYPE_JSON,
+    CONTENT_TYPE_TEXT,
+    NOT_FOUND_TEXT,
+    OK,
+    OK_BODY,
+    SERVER_ERROR,
+    Reply,
+    ReplyError,
+    dump_reply,
+    parse_reply,
+)
 
 __all__ = [
     "BAD_REQUEST",
@@ -52,17 +62,6 @@ __all__ = [
     "parse_request",
 ]
 
-OK = 0
-BAD_REQUEST = -400
-SERVER_ERROR = -500
-
-CONTENT_TYPE_JSON = "application/json; charset=utf-8"
-CONTENT_TYPE_TEXT = "text/plain; charset=utf-8"
-"""What comes with status 400: JSON under a text type, a quirk of gin clients may know."""
-NOT_FOUND_TEXT = "404 page not found"
-"""Body of a 404, whose content type is a bare `text/plain`."""
-OK_BODY = b'{"code":0,"message":""}'
-
 _Pairs = Sequence[tuple[str, str]]
 # Longer targets, with many mids, are not kept for the next request.
 _MAX_REMEMBERED = 256
@@ -73,12 +72,6 @@ class ParamError(RemoteError):
     """The parameters of a request cannot be used; `str()` is the message of the envelope."""
 
     reason = "param"
-
-
-class ReplyError(RemoteError):
-    """What came back is not an envelope."""
-
-    reason = "reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,21 +284,6 @@ class Redirect:
     location: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The envelope of a reply; `code` is 0 when it went well.
-
-    Args:
-        code: OK, BAD_REQUEST, SERVER_ERROR.
-        message: Free text, "" when it went well.
-        data: What was asked for, as json reads it; None when there is none.
-    """
-
-    code: int
-    message: str
-    data: Any = None
-
-
 def parse_request(method: str, target: str) -> Request | Redirect | None:
     """Return what a request asks for; None when there is no such method and path.
 
@@ -326,35 +304,6 @@ def _parse_request(method: str, target: str) -> Request | Redirect | None:
     if path.endswith("/") and (method, path[:-1]) in _ROUTES:
         return Redirect(301 if method == "GET" else 307, target.replace(path, path[:-1], 1))
     return None
-
-
-def dump_reply(code: int, message: str, data: Any = None, *, has_data: bool = False) -> bytes:
-    """Return the JSON of an envelope; `data` is there when it is not None, or when has_data says so.
-
-    Any: what json takes.
-    """
-    reply = {"code": code, "message": message}
-    if has_data or data is not None:
-        reply["data"] = data
-    return dump_json(reply)
-
-
-def parse_reply(body: bytes) -> Reply:
-    """Return the envelope of a reply's body.
-
-    Raises:
-        ReplyError: it is not one; perhaps the server is no goim logic.
-    """
-    if body == OK_BODY:
-        return Reply(OK, "")
-    try:
-        value = json.loads(body)
-        code, message = value["code"], value["message"]
-    except (ValueError, TypeError, KeyError, RecursionError) as exc:
-        raise ReplyError(f"reply is not goim's envelope: {body[:80]!r}") from exc
-    if type(code) is not int or type(message) is not str:
-        raise ReplyError(f"reply is not goim's envelope: {body[:80]!r}")
-    return Reply(code, message, value.get("data"))
 
 
 def _escape(text: object) -> str:

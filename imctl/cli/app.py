@@ -46,6 +46,7 @@ COMMANDS = (
     "check",
     "schema",
     "scenarios",
+    "completion",
 )
 """In the order that help shows; each is a module of `imctl.cli.commands`."""
 
@@ -174,13 +175,7 @@ def build_app() -> typer.Typer:
         epilog=examples("imctl up", "imctl listen --mid 1", 'imctl push --mid 1 "hi"', "imctl sim scenarios/room.yaml")
     )(_globals)
     for name in dict.fromkeys(_TOGETHER.get(command, command) for command in COMMANDS):
-        try:
-            module = importlib.import_module(f"imctl.cli.commands.{name}")
-        except ModuleNotFoundError as exc:
-            if exc.name != f"imctl.cli.commands.{name}":
-                raise
-            continue
-        module.register(app)
+        importlib.import_module(f"imctl.cli.commands.{name}").register(app)
     return app
 
 

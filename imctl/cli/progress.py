@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ def show_progress(printer: Printer, scenario: Scenario) -> Iterator[Callable[[Ru
     if printer.quiet or printer.json:
         yield lambda progress: None
         return
-    live = printer.stderr.isatty()
+    live = printer.stderr.isatty() and os.environ.get("TERM") != "dumb"
     every_s = _LIVE_S if live else _LINE_S
     shown_at, shown_stage = 0.0, ""
 
@@ -39,6 +41,8 @@ def show_progress(printer: Printer, scenario: Scenario) -> Iterator[Callable[[Ru
         shown_at, shown_stage = now, progress.stage
         text = _line(progress)
         if live:
+            # A line that wraps could not be taken back.
+            text = text[: shutil.get_terminal_size().columns - 1]
             printer.stderr.write(f"\r\x1b[K{text}")
             printer.stderr.flush()
         else:

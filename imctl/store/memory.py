@@ -63,8 +63,9 @@ class MemoryStore:
         self._mids: dict[int, _Session | dict[str, _Session]] = {}
         self._online: dict[str, _Online] = {}
 
-    def __len__(self) -> int:
-        """Return how many sessions are held; some may have expired."""
+    @property
+    def held(self) -> int:
+        """How many sessions are held; some may have expired."""
         return len(self._sessions)
 
     def add_now(self, mid: int, key: str, server: str) -> None:

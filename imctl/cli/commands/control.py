@@ -42,7 +42,8 @@ def register(app: typer.Typer) -> None:
         ctx: typer.Context,
         node: _Node,
         grace: Annotated[
-            float, typer.Option(parser=parse_duration, metavar="TIME", help="How long it may drain")
+            float,
+            typer.Option(parser=parse_duration, metavar="TIME", show_default=False, help="How long it may drain (5s)"),
         ] = 5.0,
     ) -> None:
         """Drain a node and start it again on the same ports"""

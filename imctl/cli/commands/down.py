@@ -42,7 +42,10 @@ def register(app: typer.Typer) -> None:
     def down(
         ctx: typer.Context,
         grace: Annotated[
-            float, typer.Option(parser=parse_duration, metavar="TIME", help="How long nodes may drain")
+            float,
+            typer.Option(
+                parser=parse_duration, metavar="TIME", show_default=False, help="How long nodes may drain (5s)"
+            ),
         ] = 5.0,
     ) -> None:
         """End the cluster; nothing is left running"""

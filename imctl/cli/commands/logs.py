@@ -44,9 +44,11 @@ def register(app: typer.Typer) -> None:
     @app.command("logs", epilog=examples("imctl logs", "imctl logs comet-1 -f", "imctl logs -n 500 --json"))
     def logs(
         ctx: typer.Context,
-        nodes: Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="Which; all when left out")] = None,
+        nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Which; all when left out")] = None,
         follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is logged from now on")] = False,
-        lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines; 0 is all")] = 200,
+        lines: Annotated[
+            int, typer.Option("-n", "--lines", metavar="N", min=0, help="How many of the last lines; 0 is all")
+        ] = 200,
     ) -> None:
         """Show what the nodes have logged
 

@@ -60,9 +60,9 @@ def register(app: typer.Typer) -> None:
     @app.command(
         "node",
         epilog=examples(
-            "imctl node registry",
-            "imctl node comet --registry http://10.0.0.1:7171 --addrs 203.0.113.7",
-            "imctl node logic --conf logic-example.toml --bus memory://",
+            "imctl node core --bind 10.0.0.1",
+            "imctl node comet --bind 10.0.0.2 --registry http://10.0.0.1:7171 --addrs 203.0.113.7",
+            "imctl node registry --set port=7172",
         ),
     )
     def node(

@@ -253,7 +253,7 @@ def register(app: typer.Typer) -> None:
             float | None, typer.Option("--rate", metavar="R", min=0.001, help="With --count: times a second")
         ] = None,
         file: Annotated[
-            str | None, typer.Option("--file", metavar="F", help="A file that is the message; - is stdin")
+            str | None, typer.Option("--file", metavar="FILE", help="A file that is the message; - is stdin")
         ] = None,
         target: Annotated[
             str | None, typer.Option(parser=parse_target, metavar="HOST:PORT", help="HTTP address of any goim logic")

@@ -64,28 +64,33 @@ def register(app: typer.Typer) -> None:
         load generator itself was the bottleneck.
         """
         imctl = Context.of(ctx)
+        from sim.errors import SimError
         from sim.load import load_scenario
         from sim.report.summary import RunSummary
         from sim.shipped import find_scenario
+        from sim.target import parse_target
 
+        try:
+            known = parse_target(target) if target is not None else None
+        except SimError as exc:
+            raise typer.BadParameter(exc.message, ctx, param_hint="--target") from exc
         changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
         loaded = load_scenario(
             find_scenario(scenario), sets=changes, clients=clients, duration_s=duration, env=os.environ
         )
-        result = run(_run(loaded, target, workers, imctl))
+        result = run(_run(loaded, known, workers, imctl))
         imctl.printer.result(RunSummary(result.report, result.buckets))
         if result.report.exit_code:
             raise typer.Exit(result.report.exit_code)
 
 
-async def _run(scenario: Scenario, url: str | None, workers: int | None, imctl: Context) -> RunResult:
+async def _run(scenario: Scenario, known: Target | None, workers: int | None, imctl: Context) -> RunResult:
     from imctl.cli.progress import show_progress
     from sim.runner import run_scenario
-    from sim.target import parse_target
 
-    if url is not None:
+    if known is not None:
         with show_progress(imctl.printer, scenario) as on_progress:
-            return await run_scenario(scenario, parse_target(url), workers=workers, on_progress=on_progress)
+            return await run_scenario(scenario, known, workers=workers, on_progress=on_progress)
     async with _cluster(scenario, imctl) as info:
         target = _target_of(info)
         with show_progress(imctl.printer, scenario) as on_progress:

@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
     def wait(
         ctx: typer.Context,
         timeout: Annotated[
-            float, typer.Option(parser=parse_duration, metavar="TIME", help="How long at most; then exit 27")
+            float,
+            typer.Option(
+                parser=parse_duration, metavar="TIME", show_default=False, help="How long at most; then exit 27 (10s)"
+            ),
         ] = 10.0,
     ) -> None:
         """Wait until the cluster is there and every node runs"""

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -67,17 +70,21 @@ async def served(limits: HttpLimits) -> AsyncIterator[Served]:
     await server.stop(1)
     for writer in made.writers:
         writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        except ConnectionError:
-            pass
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.005)
 
 
 async def test_many_requests_on_one_connection(served):
     reader, writer = await served.connect()
 
     for i in range(3):
-        writer.write(POST % b"%d" % i if False else b"POST /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx" % i)
+        writer.write(POST % (b"%d" % i))
         answer = await read_answer(reader)
         assert answer.body == b"POST /%d x" % i
         assert answer.header("Date")
@@ -90,7 +97,7 @@ async def test_pipelined_requests_are_answered_in_order(served):
     reader, writer = await served.connect()
     count = 300  # more than may wait at one time
 
-    writer.write(b"".join(POST % b"%d" % i for i in range(count)))
+    writer.write(b"".join(POST % (b"%d" % i) for i in range(count)))
     answers = [(await read_answer(reader)).body for _ in range(count)]
 
     assert answers == [b"POST /%d x" % i for i in range(count)]
@@ -218,9 +225,9 @@ async def test_a_client_that_goes_while_it_waits_hurts_nobody(served):
     writer.write(POST % b"wait" + POST % b"never")
     await served.api.arrived.wait()
 
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-    while served.server.connections:
-        await asyncio.sleep(0.001)
+    await until(lambda: not served.server.connections)
     served.api.gate.set()
     await asyncio.sleep(0.01)
 
@@ -256,9 +263,11 @@ class TestLimits:
         writer.write(b"bad\r\n\r\n")
         await read_answer(reader)
 
-        while served.server.connections:
+        def still_here() -> bool:
             writer.write(b"more")
-            await asyncio.sleep(0.01)
+            return bool(served.server.connections)
+
+        await until(lambda: not still_here())
 
     async def test_one_connection_too_many_is_closed(self, served):
         held = [await served.connect() for _ in range(2)]
@@ -276,11 +285,7 @@ class TestLimits:
 
         writer.write(POST % b"big" * 10)
 
-        async with asyncio.timeout(10):
-            while "logic.http_slow_reader" not in served.drops.values:
-                await asyncio.sleep(0.01)
-            while served.server.connections:
-                await asyncio.sleep(0.01)
+        await until(lambda: "logic.http_slow_reader" in served.drops.values and not served.server.connections)
 
 
 async def test_stop_lets_requests_end(served):
