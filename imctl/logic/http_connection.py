@@ -11,9 +11,9 @@ from email.utils import formatdate
 from typing import cast
 from urllib.parse import quote
 
+from imctl.logic.http1 import CONTINUE, BodyTooLargeError, HttpError, HttpRequest, RequestDecoder, serialize_head
 from imctl.logic.http_api import PUSHED, HttpApi, HttpReply
 from imctl.node import Counters
-from protocol.http1 import CONTINUE, BodyTooLargeError, HttpError, HttpRequest, RequestDecoder, serialize_head
 
 __all__ = ["Connection", "HttpLimits", "Shared"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.http1 import BodyTooLargeError, HttpError, HttpRequest, RequestDecoder, serialize_head
+from imctl.logic.http1 import BodyTooLargeError, HttpError, HttpRequest, RequestDecoder, serialize_head
 
 HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: h\r\n"
 GOOD = [
