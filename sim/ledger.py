@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -160,12 +160,13 @@ class Cursor:
 class StreamSummary:
     """One stream's log with what is needed to judge many clients quickly."""
 
-    __slots__ = ("before", "log", "starts")
+    __slots__ = ("_loss_steps", "before", "log", "starts")
 
     def __init__(self, log: StreamLog, phases: int) -> None:
         self.log = log
         self.before = log.accepted_before()
         self.starts = [bisect_left(log.phase, phase) for phase in range(phases)] + [len(log)]
+        self._loss_steps: list[int] | None = None  # by sequence: by how many receivers fewer or more missed it
 
     def judge(self, cursor: Cursor | None, joined_ns: int, left_ns: int | None, deliveries: Sequence[Delivery]) -> None:
         """Add to each phase's counts what a member from `joined_ns` to `left_ns` had to get and missed."""
@@ -182,6 +183,36 @@ class StreamSummary:
             delivery.lost += lost
             if left_ns is not None:
                 delivery.lost_dead += lost
+            if lost:
+                self._note_losses(cursor, begin, end)
+
+    def losses(self) -> Iterator[tuple[int, int]]:
+        """Yield (sequence, how many receivers lost it) of each message that one lost, in order."""
+        for sequence, missed in enumerate(accumulate((self._loss_steps or [])[: len(self.log)])):
+            if missed and self.log.accepted[sequence]:
+                yield sequence, missed
+
+    def _note_losses(self, cursor: Cursor | None, low: int, high: int) -> None:
+        """Keep which sequences a receiver did not see; as steps, so a long gap costs no more than a short one."""
+        if self._loss_steps is None:
+            self._loss_steps = [0] * (len(self.log) + 1)
+        steps = self._loss_steps
+        first = high if cursor is None else min(max(cursor.first, low), high)
+        steps[low] += 1
+        steps[first] -= 1
+        if cursor is None:
+            return
+        following = max(min(max(cursor.next, low), high), first)
+        steps[following] += 1
+        steps[high] -= 1
+        for sequence in cursor.early or ():
+            if low <= sequence < first:
+                steps[sequence] -= 1
+                steps[sequence + 1] += 1
+        for sequence in cursor.missing or ():
+            if low <= sequence < high:
+                steps[sequence] += 1
+                steps[sequence + 1] -= 1
 
     def reordered(self, sequence: int, highest: int) -> int | None:
         """Return the phase of a late arrival that broke an order.

@@ -10,7 +10,7 @@ from sim.expect import evaluate, explain
 from sim.histogram import Histogram
 from sim.ledger import Delivery
 from sim.messages import Published, Result
-from sim.nodes import NodeSample
+from sim.nodes import NodeSample, TimedSamples, node_series
 from sim.report.model import (
     ClientsReport,
     DeliveryReport,
@@ -53,6 +53,7 @@ class Outcome:
     dead: Sequence[str]
     workers: int
     machine: Mapping[str, str | int | float | None]
+    node_samples: Sequence[TimedSamples] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ def judge_run(outcome: Outcome) -> RunResult:
         generator=_generator(outcome),
         nodes=_nodes(outcome.before, outcome.after),
         machine=outcome.machine,
+        node_series=node_series(outcome.node_samples),
+        latency_buckets_ms=tuple((_ms(low), _ms(high), count) for low, high, count in overall.buckets()),
     )
     return RunResult(_judge(report, outcome), tuple(overall.buckets()))
 
@@ -209,6 +212,10 @@ def _latency(total: Histogram) -> LatencyStats:
 def _series(outcome: Outcome) -> tuple[SeriesRow, ...]:
     spans = phase_spans(outcome.scenario.phases)
     sent = outcome.published.seconds if outcome.published else {}
+    lost: Counter[int] | None = Counter()
+    for result in outcome.results:
+        # One worker that cannot tell, and nobody can.
+        lost = None if lost is None or result.swarm.lost_seconds is None else lost + result.swarm.lost_seconds
     rows = []
     connected = sum(result.swarm.connected for result in outcome.results)
     last = max([*sent, *outcome.seconds], default=-1)
@@ -217,6 +224,7 @@ def _series(outcome: Outcome) -> tuple[SeriesRow, ...]:
         at_ns = second * 1_000_000_000
         phase = next((p.name for p, s in zip(outcome.scenario.phases, spans, strict=True) if at_ns < s.end_ns), "")
         connected = outcome.alive.get(second, connected)
+        latency = _latency(histogram)
         rows.append(
             SeriesRow(
                 second,
@@ -224,8 +232,11 @@ def _series(outcome: Outcome) -> tuple[SeriesRow, ...]:
                 connected,
                 sent.get(second, 0),
                 histogram.count,
-                _ms(histogram.percentile_ns(50)) if histogram.count else None,
-                _ms(histogram.percentile_ns(99)) if histogram.count else None,
+                latency.p50,
+                latency.p99,
+                latency.p90,
+                latency.max,
+                None if lost is None else lost[second],
             )
         )
     return tuple(rows)

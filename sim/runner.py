@@ -15,7 +15,7 @@ from time import monotonic_ns
 from sim.errors import TargetError
 from sim.histogram import Histogram
 from sim.messages import Begin, Connect, Connected, Finish, Job, Progress, Published, PublishProgress, Result
-from sim.nodes import NodeSampler
+from sim.nodes import NodeSampler, TimedSamples, watch_nodes
 from sim.outcome import Outcome, RunResult, judge_run
 from sim.process import ChildProcess, WorkerDiedError
 from sim.scenario import Scenario
@@ -68,7 +68,7 @@ async def run_scenario(
         scenario: What to do.
         target: The cluster.
         workers: Processes that hold the clients; None for default_workers().
-        sample_nodes: Called before the first phase and after the last delivery.
+        sample_nodes: Called before the first phase, about once a second during the phases, and after the last delivery.
         on_progress: Called at most 20 times a second.
 
     Raises:
@@ -120,6 +120,7 @@ class _Run:
         self.seconds: dict[int, Histogram] = {}
         self.alive: dict[int, int] = {}
         self.dead: list[WorkerDiedError] = []
+        self.node_samples: list[TimedSamples] = []
         self.t0_ns = 0
         self._changed = asyncio.Event()
         self._readers: list[asyncio.Task[None]] = []
@@ -155,8 +156,9 @@ class _Run:
         await self._until(lambda: self.pushing is not None or bool(self.dead), _START_S)
 
         before = list(await sample_nodes()) if sample_nodes else []
+        self.node_samples.append((monotonic_ns(), before))
         if not self.dead:
-            await self._phases()
+            await self._phases(sample_nodes)
         after = list(await sample_nodes()) if sample_nodes else []
 
         self.progress.stage = "judging"
@@ -177,19 +179,36 @@ class _Run:
                 dead=[str(error) for error in self.dead],
                 workers=len(self.workers),
                 machine=_machine(),
+                node_samples=[(at_ns - self.t0_ns, nodes) for at_ns, nodes in self.node_samples],
             )
         )
 
-    async def _phases(self) -> None:
+    async def _phases(self, sample_nodes: NodeSampler | None) -> None:
         self.t0_ns = monotonic_ns() + int(_LEAD_S * 1e9)
         await self._tell_workers(Begin(self.t0_ns))
         await self._tell(self.publisher, Begin(self.t0_ns))
-        await self._until(
-            lambda: self.published is not None or bool(self.dead), self.scenario.duration_s + 30.0, self._show_phase
-        )
+        async with self._watched(sample_nodes):
+            await self._until(
+                lambda: self.published is not None or bool(self.dead), self.scenario.duration_s + 30.0, self._show_phase
+            )
         self.progress.stage = "settling"
         if not self.dead:
             await self._settle()
+
+    @contextlib.asynccontextmanager
+    async def _watched(self, sample_nodes: NodeSampler | None) -> AsyncIterator[None]:
+        """Watch the nodes meanwhile."""
+        if sample_nodes is None:
+            yield
+            return
+        watching = asyncio.create_task(watch_nodes(sample_nodes, self.t0_ns, self.node_samples), name="watch nodes")
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+            if not watching.cancelled():
+                watching.result()  # raises what ended it
 
     def _connect_limit_s(self) -> float:
         slowest = max(population.count / population.connect_rate_per_s for population in self.scenario.clients)

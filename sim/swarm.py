@@ -39,6 +39,7 @@ class SwarmResult:
         failed: Did not get in; with those that were still trying at the end, so nobody is left out.
         lost_connections: Got in, and their connection ended before the run did.
         failures: Why clients did not get in, or did not stay: {reason: clients}.
+        lost_seconds: Lost deliveries by the second of the run in which their push began; None when unknown.
     """
 
     deliveries: list[Delivery]
@@ -47,6 +48,7 @@ class SwarmResult:
     failed: int = 0
     lost_connections: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    lost_seconds: Counter[int] | None = None
 
 
 class Swarm:
@@ -209,8 +211,7 @@ class Swarm:
             logs: By stream, those that nothing was published to left out. None when there are none to judge by.
         """
         self.memo.settle_all()
-        if logs is not None:
-            self._judge(logs)
+        lost_seconds = self._judge(logs) if logs is not None else None
         trying = len(self.clients) - self.connected - self.failed
         if trying:
             self.failed += trying
@@ -222,9 +223,11 @@ class Swarm:
             self.failed,
             self.lost_connections,
             self.failures,
+            lost_seconds,
         )
 
-    def _judge(self, logs: Mapping[int, StreamLog]) -> None:
+    def _judge(self, logs: Mapping[int, StreamLog]) -> Counter[int]:
+        """Add to the counts of every phase, and return the losses by second of the run."""
         phases = len(self.deliveries)
         nothing = StreamSummary(StreamLog(), phases)
         summaries = {stream: StreamSummary(log, phases) for stream, log in logs.items()}
@@ -245,6 +248,11 @@ class Swarm:
             phase = summaries.get(stream, nothing).reordered(sequence, highest)
             if phase is not None:
                 self.deliveries[phase].reordered += count
+        lost_seconds: Counter[int] = Counter()
+        for summary in summaries.values():
+            for sequence, missed in summary.losses():
+                lost_seconds[(summary.log.sent_ns[sequence] - self._t0_ns) // _NS_PER_S] += missed
+        return lost_seconds
 
     async def close(self) -> None:
         """Close every client and end the tasks."""

@@ -22,6 +22,7 @@ __all__ = ["Channel"]
 
 _NO_OPS: frozenset[int] = frozenset()
 _MAX_BACKLOG = 65536
+_MAX_OWED = 16384
 
 
 class Channel(asyncio.Protocol):
@@ -34,6 +35,7 @@ class Channel(asyncio.Protocol):
         accepts: Operations the client wants; shared between clients with the same ones.
         deadline, tick: For the comet's DeadlineWheel (loop time, seconds).
         backlog: Bytes that came while a request of this client was with logic.
+        owed: Bytes of replies that the client has not taken yet; no further request is carried out above a limit.
     """
 
     # Slots and no dict: a comet holds one of these for each of many idle clients.
@@ -50,6 +52,7 @@ class Channel(asyncio.Protocol):
         "key",
         "mid",
         "online",
+        "owed",
         "refresh_at",
         "registered",
         "room",
@@ -80,6 +83,7 @@ class Channel(asyncio.Protocol):
         self.deadline = 0.0
         self.tick = 0
         self.backlog = 0
+        self.owed = 0
 
     # --- asyncio.Protocol ---------------------------------------------------
 
@@ -90,8 +94,10 @@ class Channel(asyncio.Protocol):
         if not sessions.accept(self):
             self.abort("refused")
             return
-        if transport.get_extra_info("sslcontext") is None:
-            # 0: pause_writing() tells at once when the transport holds bytes of its own.
+        if transport.get_extra_info("sslcontext") is not None:
+            self.transport.set_write_buffer_limits(high=1)  # with 0 a TLS transport pauses at every write
+        else:
+            # pause_writing() tells at once when the transport holds bytes of its own.
             self.transport.set_write_buffer_limits(high=0)
             self.fd = transport.get_extra_info("socket").fileno()
             self.indirect = False
@@ -138,14 +144,22 @@ class Channel(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The transport is empty again."""
-        if self.fd >= 0 and self.connection.state is not State.CLOSED:
+        if self.connection.state is State.CLOSED:
+            return
+        if self.fd >= 0:
             self.indirect = False
+        owed, self.owed = self.owed, 0
+        if owed > _MAX_OWED:
+            self._read_on()
 
     # --- requests -----------------------------------------------------------
 
     def _run(self) -> None:
         connection = self.connection
         while True:
+            if self.owed > _MAX_OWED:
+                self.transport.pause_reading()
+                return
             try:
                 request = connection.next_request()
             except RemoteError as exc:
@@ -164,10 +178,13 @@ class Channel(asyncio.Protocol):
     def _authenticate(self, request: Frame) -> None:
         cookie = cast(ServerDecoder, self.connection.decoder).cookie if self.is_ws else ""
         reply = self.sessions.connect(cookie, request.body)
-        reply.add_done_callback(partial(self._authenticated, request))
+        reply.add_done_callback(partial(self._answered, request))
+
+    def _answered(self, request: Frame, future: asyncio.Future[Any]) -> None:
+        self._authenticated(request, future)
+        self.sessions.settle()  # last, since a comet that stops also waits for what has followed from the answer
 
     def _authenticated(self, request: Frame, future: asyncio.Future[Any]) -> None:
-        self.sessions.settle()
         error = None if future.cancelled() else future.exception()
         if error is not None or future.cancelled():
             self.sessions.refused(self, error)
@@ -191,13 +208,10 @@ class Channel(asyncio.Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        if self.connection.state is not State.READY:
-            return
-        if self.backlog:
-            if self.backlog > _MAX_BACKLOG:
-                self.transport.resume_reading()
+        if self.connection.state is State.READY or self.connection.state is State.NEW:
             self.backlog = 0
-        self._run()
+            self.transport.resume_reading()
+            self._run()
 
     # --- writing ------------------------------------------------------------
 
@@ -205,31 +219,29 @@ class Channel(asyncio.Protocol):
         """Send one frame to this client, as a WebSocket message where it is one."""
         self.write(serialize_message(frame) if self.is_ws else frame)
 
-    def write(self, data: bytes) -> bool:
-        """Send bytes now or after what waits; return False when they were dropped and counted."""
+    def write(self, data: bytes) -> None:
+        """Send what the client has asked for, now or after what waits; see `owed` for the bound."""
         if self.indirect:
-            if self.write_indirect(data):
-                return True
             if not self.is_gone:
-                self.sessions.drops.add("comet.slow_client")
-            return False
+                self.transport.write(data)
+                self.owed = self.owed + len(data) if self.transport.get_write_buffer_size() else 0
+            return
         try:
             done = os_write(self.fd, data)
         except BlockingIOError:
             done = 0
         except OSError:
             self.abort("write_error")
-            return False
+            return
         if done != len(data):
             self.write_rest(data, done)
-        return True
 
     def write_rest(self, data: bytes, done: int) -> None:
         """Hand over to the transport what the kernel did not take; never a drop, since a part is on its way."""
         self.transport.write(data[done:] if done else data)
 
     def write_indirect(self, data: bytes) -> bool:
-        """Write through the transport; return False when the client is closing or too slow to take it."""
+        """Write a push through the transport; return False when the client is gone or too slow to take it."""
         if self.is_gone:
             return False
         transport = self.transport

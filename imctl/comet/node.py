@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -164,10 +165,10 @@ class Comet:
                 ssl_handshake_timeout=config.handshake_timeout_s if tls is not None else None,
                 start_serving=False,
             )
-        except PermissionError as exc:
-            raise StartError(f"comet {what}: cannot listen on {config.host}:{port}: {exc.strerror}") from exc
         except OSError as exc:
-            raise PortInUseError(f"{config.host}:{port}", f"comet {what}") from exc
+            if exc.errno == errno.EADDRINUSE:
+                raise PortInUseError(f"{config.host}:{port}", f"comet {what}") from exc
+            raise StartError(f"comet {what}: cannot listen on {config.host}:{port}: {exc.strerror}") from exc
         self._servers[what] = server
         if config.send_buffer_bytes:
             for listening in server.sockets:

@@ -14,18 +14,23 @@ from typing import Any
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Change",
     "ClientsReport",
+    "ComparedMetric",
+    "Comparison",
     "DeliveryReport",
     "ExpectResult",
     "GeneratorReport",
     "LagStats",
     "LatencyStats",
     "NodeReport",
+    "NodeSeriesRow",
     "PhaseReport",
     "PublishReport",
     "RunReport",
     "SeriesRow",
     "Verdict",
+    "document_key",
 ]
 
 SCHEMA_VERSION = 1
@@ -41,6 +46,16 @@ class Verdict(enum.StrEnum):
 
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INVALID: 5, Verdict.ABORTED: 6}
+SLOWER_EXIT_CODE = 7
+
+
+class Change(enum.StrEnum):
+    """What the second of two runs makes of one metric."""
+
+    BETTER = "better"
+    SAME = "same"  # within the tolerance, or too small or too uncertain a change to mean anything
+    WORSE = "worse"
+    SHOWN = "shown"  # never judged: it depends on the machine, or on one sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +141,17 @@ class PhaseReport:
 
 @dataclass(frozen=True, slots=True)
 class SeriesRow:
-    """One second of the run. `at_s` is its start, counted from the start of the first phase."""
+    """One second of the run.
+
+    Args:
+        at_s: Its start, counted from the start of the first phase.
+        phase: Name of the phase it begins in; empty after the last.
+        connected: Clients with a connection.
+        messages: Pushes that began in it.
+        delivered: Messages that clients read in it, copies too.
+        p50_ms: Latency of those, as are the other percentiles; null when there were none.
+        lost: Deliveries that never came, of the messages whose push began in it; null when nobody can tell.
+    """
 
     at_s: int
     phase: str
@@ -135,6 +160,26 @@ class SeriesRow:
     delivered: int
     p50_ms: float | None = None
     p99_ms: float | None = None
+    p90_ms: float | None = None
+    max_ms: float | None = None
+    lost: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeriesRow:
+    """One node at one moment of the run, about once a second.
+
+    Args:
+        at_s: Counted from the start of the first phase.
+        name: As in `nodes`.
+        cpu_percent: Of one core, since the row before; null after a restart, and when the node does not tell.
+        rss_bytes: Memory in use; null when the node does not tell.
+    """
+
+    at_s: float
+    name: str
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +216,83 @@ class ExpectResult:
 
     expr: str
     value: float | None
-    passed: bool
-    unit: str = ""
-    reason: str = ""
+    passed: bool = field(metadata={"key": "pass"})
+    unit: str = field(default="", metadata={"key": None})
+    reason: str = field(default="", metadata={"key": None})
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedMetric:
+    """One metric in two runs.
+
+    Args:
+        metric: Its path, as in expectations.
+        unit: Of both values; empty for a count.
+        a: In the first run, the baseline; null when it was not measured there, as for `b`.
+        b: In the second.
+        change_percent: From a to b; null when there is no such share (a is 0, or one is missing).
+        verdict: What to make of it.
+        why: What kept a change beyond the tolerance from being judged; empty when nothing did.
+    """
+
+    metric: str
+    unit: str
+    a: float | None
+    b: float | None
+    change_percent: float | None
+    verdict: Change
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side.
+
+    Args:
+        a: What the first is, the baseline: its file.
+        b: What the second is; empty for the run that the document is of.
+        tolerance_percent: How much worse a metric may be.
+        slower: Whether any metric is worse.
+        reasons: One line for each metric that is worse.
+        notes: What makes the two hard to compare: another load, another machine, a run that was not valid.
+        metrics: In the order of a report.
+    """
+
+    a: str
+    b: str
+    tolerance_percent: float
+    slower: bool
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    metrics: tuple[ComparedMetric, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A whole run. `started_at` is ISO 8601 in UTC; `reasons` say, in order of weight, why it is no pass."""
+    """A whole run.
+
+    Args:
+        scenario: Its name.
+        seed: Of the schedule.
+        target: The cluster under test.
+        started_at: ISO 8601 in UTC.
+        verdict: What the run says about the cluster.
+        reasons: In order of weight, why it is no pass.
+        clients: Connects.
+        publish: Pushes of the measured phases.
+        delivery: The ledger of the measured phases.
+        latency_ms: Of the measured phases.
+        phases: Each phase by itself, also those that are not measured.
+        hops_ms: Median time from hop to hop; empty when the nodes do not tell.
+        series: One row a second.
+        generator: Whether the load generator kept up.
+        nodes: Over the run; empty when nobody can ask them.
+        expect: The scenario's expectations.
+        machine: What the load generator ran on.
+        node_series: Nodes over time.
+        latency_buckets_ms: The histogram behind `latency_ms`, as [low, high, count] of each bucket that is not empty.
+        baseline: Comparison with an earlier run; null when none was asked for.
+    """
 
     scenario: str
     seed: int
@@ -197,25 +311,36 @@ class RunReport:
     nodes: tuple[NodeReport, ...] = ()
     expect: tuple[ExpectResult, ...] = ()
     machine: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    node_series: tuple[NodeSeriesRow, ...] = ()
+    latency_buckets_ms: tuple[tuple[float, float, int], ...] = ()
+    baseline: Comparison | None = None
+
+    @property
+    def slower(self) -> bool:
+        """Whether a run that passed is slower than its baseline; one that did not pass has worse to say."""
+        return self.verdict is Verdict.PASS and self.baseline is not None and self.baseline.slower
 
     @property
     def exit_code(self) -> int:
         """Exit code of a command that ends with this verdict."""
-        return EXIT_CODES[self.verdict]
+        return SLOWER_EXIT_CODE if self.slower else EXIT_CODES[self.verdict]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result document: plain dicts, lists, strings, numbers and None, ready for JSON."""
-        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-        for item in dataclasses.fields(self):
-            document[item.name] = plain(getattr(self, item.name))
-        document["expect"] = [{"expr": e.expr, "value": e.value, "pass": e.passed} for e in self.expect]
-        return document
+        return {"schema_version": SCHEMA_VERSION, **plain(self)}
+
+
+def document_key(item: dataclasses.Field[Any]) -> str | None:
+    """Return what the document calls a field of these classes, None when it does not have it."""
+    key: str | None = item.metadata.get("key", item.name)
+    return key
 
 
 def plain(value: Any) -> Any:
     """Turn dataclasses, mappings and tuples into what the json module writes."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        keys = {item.name: document_key(item) for item in dataclasses.fields(value)}
+        return {key: plain(getattr(value, name)) for name, key in keys.items() if key is not None}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):

@@ -54,8 +54,6 @@ def cluster(imctl):
     imctl.run("down")
 
 
-
-
 def generators(parent):
     """Return the workers and the publisher of an `imctl sim`."""
     found = []

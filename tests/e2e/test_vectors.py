@@ -266,7 +266,7 @@ def body_of(step: dict[str, Any]) -> bytes:
 
 def application(data: bytes, *, is_ws: bool) -> list[Frame]:
     """Return the frames an application sees in what a client received, containers of WebSocket unwrapped."""
-    client = Raw(None, None, is_ws=is_ws)  # type: ignore[arg-type]  # decodes only
+    client = Raw(None, None, is_ws=is_ws)  # decodes only
     if is_ws:
         _, _, data = data.partition(b"\r\n\r\n")
     client.feed(data)

@@ -237,5 +237,5 @@ class ScriptedLogic:
 async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Return once the condition holds; for what sockets bring, which no event here tells of."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  what is waited for has no event
             await asyncio.sleep(0.005)

@@ -99,10 +99,12 @@ async def test_sending_to_a_child_that_was_killed_is_an_error(module):
     os.kill(child.pid, signal.SIGKILL)
     assert [message async for message in child.messages()] == []
 
+    async def send_on():
+        while True:
+            await child.send(b"x" * 100_000)
+
     with pytest.raises(WorkerDiedError, match="worker 1 ended with exit code -9"):
-        async with asyncio.timeout(10):
-            while True:
-                await child.send(b"x" * 100_000)
+        await asyncio.wait_for(send_on(), 10)
     await child.stop()
 
 

@@ -92,7 +92,7 @@ async def test_a_logic_that_stalls_does_not_hold_the_schedule_back():
     assert sum(log.accepted) == 50
     intended = [t0_ns + send.at_ns for send in send_times(run._plan.scenario.publish, run._plan.scenario.phases, 1)]
     lags_ms = sorted((sent - wanted) / 1e6 for sent, wanted in zip(log.sent_ns, intended, strict=True))
-    assert 0 <= lags_ms[0]
+    assert lags_ms[0] >= 0
     assert lags_ms[25] < 20  # a loaded machine wakes up late now and then, but not for half of them
 
 
@@ -131,9 +131,7 @@ async def test_no_answer_in_time_is_counted_as_that(monkeypatch):
 
     assert run.failures == {"no answer within 0 s": 6}
     assert sum(run.logs[0].accepted) == 0
-    assert all(
-        done - sent >= 150_000_000 for sent, done in zip(run.logs[0].sent_ns, run.logs[0].done_ns, strict=True)
-    )
+    assert all(done - sent >= 150_000_000 for sent, done in zip(run.logs[0].sent_ns, run.logs[0].done_ns, strict=True))
 
 
 async def test_a_logic_that_is_gone_is_counted_and_the_schedule_goes_on():
@@ -171,9 +169,7 @@ async def test_equal_seeds_give_equal_messages():
 
     runs = [await run_of(one, ok) for one in (scenario, scenario, other)]
 
-    facts = [
-        sorted((path, read_stamp(body, RUN)[:2], len(body)) for path, body in pushes) for _, pushes in runs
-    ]
+    facts = [sorted((path, read_stamp(body, RUN)[:2], len(body)) for path, body in pushes) for _, pushes in runs]
     assert facts[0] == facts[1] != facts[2]
 
 

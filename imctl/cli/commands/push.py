@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from imctl.cli.context import Context, examples, run
+from imctl.cli.context import DEFAULT_CLUSTER, Context, examples, run
 from imctl.cli.target import logic_address, parse_room, parse_target
 from imctl.errors import ImctlError
 
@@ -219,6 +219,8 @@ def _read_body(body: str | None, file: str | None, stdin: TextIO) -> bytes:
 def _warn(imctl: Context, receiver: Receiver) -> None:
     """Say that a message goes nowhere."""
     flag = "" if receiver.kind == "all" else f" --{receiver.kind} {receiver.name}"
+    if imctl.cluster != DEFAULT_CLUSTER:
+        flag += f" --cluster {imctl.cluster}"
     counted = " when last counted (counts are up to 20 s old)" if receiver.kind in ("room", "all") else ""
     nobody = "nobody is online" if receiver.kind == "all" else f"{receiver.title} has no online connection"
     imctl.printer.warn(f"{nobody}{counted}", hint=f"imctl listen{flag}")

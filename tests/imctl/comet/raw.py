@@ -217,7 +217,11 @@ class Raw:
         assert (await self.frame()).op == Operation.CHANGE_ROOM_REPLY
 
     async def close(self) -> None:
-        self.writer.close()
+        if self.writer.get_extra_info("sslcontext") is None:
+            self.writer.close()
+        else:
+            # A TLS stream that was not read to its end waits long for the other side's goodbye.
+            self.writer.transport.abort()
         with contextlib.suppress(ConnectionError, ssl_module.SSLError):
             await asyncio.wait_for(self.writer.wait_closed(), TIMEOUT_S)
 
@@ -311,7 +315,7 @@ class Rig:
     def __init__(self, *, link: str = "local", registry: Registry | None = None, **settings: Any) -> None:
         self.logic = FakeLogic()
         self._own = None if registry is not None else RegistryServer(RegistryConfig())
-        self.registry: Registry = registry if registry is not None else self._own.local  # type: ignore[union-attr]
+        self.registry: Registry = registry if registry is not None else self._own.local
         self._kind = link if registry is None else ""
         self._link = LinkServer(self.logic.handlers, host="127.0.0.1", port=0, what="logic grpc")
         ports = {"tcp_port": 0, "ws_port": 0, "grpc_port": 0}
@@ -358,15 +362,15 @@ class Rig:
 
     @property
     def counters(self) -> dict[str, int]:
-        return self.comet.stats()["counters"]  # type: ignore[return-value]
+        return self.comet.stats()["counters"]
 
     @property
     def drops(self) -> dict[str, int]:
-        return self.comet.stats()["drops"]  # type: ignore[return-value]
+        return self.comet.stats()["drops"]
 
     @property
     def gauges(self) -> dict[str, int]:
-        return self.comet.stats()["gauges"]  # type: ignore[return-value]
+        return self.comet.stats()["gauges"]
 
     def call(self, method: Any, request: Any) -> Any:
         """Call the comet's service as job does. Any: protobuf messages."""

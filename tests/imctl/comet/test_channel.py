@@ -99,12 +99,12 @@ class Logic:
 class Setup:
     def __init__(self, **settings: Any) -> None:
         self.logic = Logic()
-        self.sessions = Sessions(CometConfig(hostname="c1", **settings), self.logic)  # type: ignore[arg-type]
+        self.sessions = Sessions(CometConfig(hostname="c1", **settings), self.logic)
 
     def connect(self, transport: Transport | None = None, *, is_ws: bool = False) -> tuple[Channel, Transport]:
         transport = transport or Transport()
         channel = transport.channel = Channel(self.sessions, is_ws=is_ws)
-        channel.connection_made(transport)  # type: ignore[arg-type]
+        channel.connection_made(transport)
         return channel, transport
 
     async def login(
@@ -297,7 +297,7 @@ async def test_heartbeat_moves_the_deadline_and_other_requests_do_not():
     setup = Setup()
     channel, _ = await setup.login(heartbeat_s=10.0)
     before = channel.deadline
-    setup.sessions.loop = Clock(before + 5.0)  # type: ignore[assignment]
+    setup.sessions.loop = Clock(before + 5.0)
 
     channel.data_received(pack_frame(14, b"1"))
     assert channel.deadline == before
@@ -382,30 +382,55 @@ async def test_nothing_overtakes_what_the_transport_holds(pair):
     pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     big = bytes(1_000_000)
 
-    assert channel.write(big)
+    channel.write(big)
     assert channel.indirect
-    assert channel.write(b"after") is False  # over the bound already
-    assert setup.drops == {"comet.slow_client": 1}
+    assert channel.write_indirect(b"push") is False  # over the bound already
+    channel.write(b"reply")
     transport.unstick()
     assert channel.indirect is False
 
     sent = 0
-    while sent + len(transport.out) < len(big):
+    while sent + len(transport.out) < len(big) + 5:
         sent += len(pair[1].recv(1 << 20))
-    assert transport.out == big[sent:]
+    assert transport.out == big[sent:] + b"reply"
 
 
-async def test_queue_is_bounded_and_takes_again_when_there_is_room():
+async def test_queue_of_pushes_is_bounded_and_takes_again_when_there_is_room():
     setup = Setup(write_buffer_bytes=100)
     channel, transport = await setup.login()
     transport.stuck = True
 
-    assert [channel.write(bytes(40)) for _ in range(4)] == [True, True, False, False]
+    assert [channel.write_indirect(bytes(40)) for _ in range(4)] == [True, True, False, False]
     assert transport.get_write_buffer_size() == 80
-    assert channel.write(bytes(20))
-    assert setup.drops == {"comet.slow_client": 2}
+    assert channel.write_indirect(bytes(20))
     transport.unstick()
-    assert channel.write(bytes(5000))  # one message of any size when nothing waits
+    assert channel.write_indirect(bytes(5000))  # one message of any size when nothing waits
+
+
+@pytest.mark.parametrize("is_direct", [True, False], ids=["tcp", "tls"])
+async def test_requests_of_a_client_that_does_not_read_its_replies_wait(pair, is_direct):
+    setup = Setup()
+    channel, transport = await setup.login(Transport(pair[0] if is_direct else None))
+    transport.stuck = channel.indirect = True
+    transport.out = b""
+
+    fed = 0
+    while not transport.paused:
+        channel.data_received(pack_frame(2) * 100)
+        fed += 100
+        assert fed < 2000
+    answered = len(transport.waiting) // 20
+    assert (len(transport.waiting), channel.indirect) == (answered * 20, True)
+    assert 16384 < len(transport.waiting) <= 16384 + 20
+
+    transport.unstick()
+    assert not transport.paused
+    assert channel.indirect is not is_direct
+    got = transport.out
+    if is_direct:
+        got += pair[1].recv(1 << 20).removeprefix(AUTH_REPLY)
+    assert got == pack_frame(3, bytes(4)) * fed
+    assert setup.drops == {}
 
 
 async def test_tls_never_writes_to_the_descriptor():
@@ -414,17 +439,19 @@ async def test_tls_never_writes_to_the_descriptor():
 
     channel.resume_writing()
 
-    assert (channel.fd, channel.indirect, transport.limits) == (-1, True, None)
+    assert (channel.fd, channel.indirect, transport.limits) == (-1, True, 1)
     assert transport.out == AUTH_REPLY
 
 
 async def test_write_to_a_closed_client_is_refused_and_is_no_slow_client():
     setup = Setup()
-    channel, _ = await setup.login()
+    channel, transport = await setup.login()
 
     channel.close("test")
+    transport.out = b""
+    channel.write(b"x")
 
-    assert channel.write(b"x") is False
+    assert transport.out == b""
     assert channel.write_indirect(b"x") is False
     assert channel.is_gone
     assert setup.drops == {}
@@ -473,7 +500,7 @@ async def test_closed_client_that_does_not_read_its_last_bytes_is_aborted():
     channel.close("test")
     assert len(setup.sessions.wheel) == 1
     for later_s in (4.0, 6.0):
-        setup.sessions.loop = Clock(now + later_s)  # type: ignore[assignment]
+        setup.sessions.loop = Clock(now + later_s)
         setup.sessions.end_overdue()
         assert transport.aborted is (later_s == 6.0)
     assert setup.counters["lingering_aborted"] == 1

@@ -81,17 +81,18 @@ async def test_port_in_use_is_said_and_leaves_nothing_open(what):
     await server.stop()
 
 
-async def test_port_it_may_not_use_is_said(monkeypatch):
+async def test_address_it_cannot_bind_is_said(monkeypatch):
+    async def started(self: Any) -> None:
+        """Stand for a gRPC listener that has come up."""
+
+    monkeypatch.setattr("imctl.comet.node.LinkServer.start", started)
     server = RegistryServer(RegistryConfig())
-    comet = Comet(CometConfig(**PORTS), registry=server.local)
+    comet = Comet(CometConfig(host="192.0.2.1", **PORTS), registry=server.local)
 
-    async def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(type(asyncio.get_running_loop()), "create_server", refuse, raising=False) if False else None
-    comet._listen = refuse  # type: ignore[method-assign]
-    with pytest.raises(PermissionError):
+    with pytest.raises(StartError, match="comet tcp: cannot listen on 192.0.2.1:0: ") as caught:
         await comet.start()
+
+    assert not isinstance(caught.value, PortInUseError)
     await server.stop()
 
 
@@ -113,13 +114,13 @@ async def test_it_stops_also_when_the_registry_is_gone(caplog):
             async def fail(appid: str, hostname: str) -> None:
                 raise StartError("no registry")
 
-            rig.registry.cancel = fail  # type: ignore[method-assign]
+            rig.registry.cancel = fail
             await rig.comet.stop(1.0)
 
             await client.read_to_end()
             assert client.closed == "eof"
         assert "comet-1 could not leave the registry: no registry" in caplog.text
-        del rig.registry.cancel  # type: ignore[attr-defined]
+        del rig.registry.cancel
         await rig.registry.cancel("goim.comet", "comet-1")
 
 

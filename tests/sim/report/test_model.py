@@ -32,6 +32,7 @@ def test_the_document_has_the_shape_that_is_promised():
     assert list(document) == [
         "schema_version", "scenario", "seed", "target", "started_at", "verdict", "reasons", "clients", "publish",
         "delivery", "latency_ms", "phases", "hops_ms", "series", "generator", "nodes", "expect", "machine",
+        "node_series", "latency_buckets_ms", "baseline",
     ]  # fmt: skip
     assert document["schema_version"] == 1
     assert list(document["clients"]) == ["wanted", "connected", "failed", "connects_per_s", "reconnects"]

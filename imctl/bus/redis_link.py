@@ -1,0 +1,90 @@
+"""A connection to Redis that comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from imctl.bus.contract import BusError
+from imctl.bus.resp import Command, RedisAddress, RespConnection, open_resp
+
+__all__ = ["RedisLink"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S = 0.05
+_MAX_BACKOFF_S = 1.0
+
+
+class RedisLink:
+    """Connects when it is asked to.
+
+    Args:
+        address: Where.
+        what: How it is called in messages, without secrets.
+        timeout_s: Longest wait for a connection, and for replies.
+    """
+
+    def __init__(self, address: RedisAddress, *, what: str, timeout_s: float) -> None:
+        self.what = what
+        self.connects = 0
+        self._address = address
+        self._timeout_s = timeout_s
+        self._connection: RespConnection | None = None
+        self._error: BusError | None = None
+        self._failures = 0
+
+    async def connect(self) -> None:
+        """Connect unless connected; raises BusError."""
+        if self._connection is not None and not self._connection.closed:
+            return
+        self._connection = None
+        try:
+            self._connection = await open_resp(self._address, timeout_s=self._timeout_s)
+        except BusError as exc:
+            self._error = exc
+            self._failures += 1
+            if self._failures == 1 and self.connects:
+                logger.warning("%s has gone, trying again until it is back: %s", self.what, exc)
+            raise
+        if self._failures and self.connects:
+            logger.warning("%s is back after %d attempts", self.what, self._failures + 1)
+        self.connects += 1
+        self._failures = 0
+        self._error = None
+
+    async def try_connect(self) -> bool:
+        """Connect unless connected; False when that fails."""
+        try:
+            await self.connect()
+        except BusError:
+            return False
+        return True
+
+    def backoff_s(self) -> float:
+        """Return how long to wait before the next attempt."""
+        return min(_FIRST_BACKOFF_S * 2.0 ** min(self._failures, 10), _MAX_BACKOFF_S) * random.uniform(0.5, 1.0)
+
+    def why_not(self) -> str:
+        """Return the last reason that there is no connection; empty when there is one."""
+        return self._error.message if self._error is not None else ""
+
+    async def call(self, commands: Sequence[Command], *, wait_s: float = 0.0) -> list[Any]:
+        """See RespConnection.call; connects first, and raises BusError. Any: RESP values.
+
+        Args:
+            commands: As there.
+            wait_s: How long the server may block on them.
+        """
+        await self.connect()
+        assert self._connection is not None
+        return await self._connection.call(commands, timeout_s=self._timeout_s + wait_s)
+
+    async def close(self) -> None:
+        """Close the connection if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,115 @@
+"""A bus URL taken apart: where the broker is, and the bus's own parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from imctl.errors import ConfigError
+
+__all__ = ["BusUrl", "parse_bus_url"]
+
+
+@dataclass(slots=True)
+class BusUrl:
+    """The parts of a URL; parameters are taken out one by one, and done() refuses the rest.
+
+    Args:
+        scheme: In lower case.
+        hosts: `(host, port)`; the port is None where the URL has none.
+        username: None without one.
+        password: None without one.
+        path: Without the slash before it, unquoted.
+        shown: The URL as people may see it.
+        parameters: What has not been taken.
+    """
+
+    scheme: str
+    hosts: list[tuple[str, int | None]]
+    username: str | None
+    password: str | None = field(repr=False)
+    path: str
+    shown: str
+    parameters: dict[str, str] = field(repr=False)
+
+    def text(self, name: str, default: str = "") -> str:
+        """Take a parameter."""
+        return self.parameters.pop(name, default)
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """Take a parameter that is a number.
+
+        Raises:
+            ConfigError: it is none, or out of range.
+        """
+        text = self.parameters.pop(name, None)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise ConfigError(f"bus {self.shown}: {name} is {text!r}; expected a number from {low:g} to {high:g}")
+        return value
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        """Take a parameter that is a whole number; raises ConfigError as number() does."""
+        value = self.number(name, default, low, high)
+        if value != int(value):
+            raise ConfigError(f"bus {self.shown}: {name} is {value:g}; expected a whole number")
+        return int(value)
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """Take a parameter that is one of a few words, by default the first; raises ConfigError for another."""
+        value = self.parameters.pop(name, choices[0])
+        if value not in choices:
+            raise ConfigError(f"bus {self.shown}: {name} is {value!r}; expected one of {', '.join(choices)}")
+        return value
+
+    def done(self) -> None:
+        """Raise ConfigError when there is a parameter that nobody took."""
+        if self.parameters:
+            raise ConfigError(f"bus {self.shown}: unknown parameter {', '.join(map(repr, sorted(self.parameters)))}")
+
+
+def parse_bus_url(url: str) -> BusUrl:
+    """Take a URL apart.
+
+    Raises:
+        ConfigError: a port is not a number, or a parameter is there twice.
+    """
+    parts = urlsplit(url)
+    login, at, addresses = parts.netloc.rpartition("@")
+    name, colon, secret = login.partition(":")
+    shown = _shown(url)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    parameters = dict(pairs)
+    if len(parameters) < len(pairs):
+        raise ConfigError(f"bus {shown}: a parameter is there twice")
+    username = unquote(name) if at and name else parameters.pop("username", None)
+    password = unquote(secret) if at and colon else parameters.pop("password", None)
+    hosts = [_host(address, shown) for address in addresses.split(",") if address]
+    return BusUrl(parts.scheme, hosts, username, password, unquote(parts.path.lstrip("/")), shown, parameters)
+
+
+def _host(address: str, shown: str) -> tuple[str, int | None]:
+    try:
+        # urlsplit knows the brackets of IPv6.
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ConfigError(f"bus {shown}: {address!r} is not host:port: {exc}") from exc
+    if not host:
+        raise ConfigError(f"bus {shown}: {address!r} has no host")
+    return host, port
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    login, at, addresses = parts.netloc.rpartition("@")
+    if at and ":" in login:
+        login = login.partition(":")[0] + ":***"
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = urlencode([(name, "***" if "password" in name else value) for name, value in pairs], safe="*/:,")
+    return urlunsplit(parts._replace(netloc=f"{login}{at}{addresses}", query=query))
