@@ -11,7 +11,7 @@ from protocol.frame import Frame, pack_frame, parse_frames
 from protocol.operation import Operation
 from protocol.raw import flatten
 from protocol.websocket import ClientUpgrade, MessageDecoder, serialize_message
-from sim.ledger import Cursor
+from sim.ledger import Cursor, Stay
 from sim.memo import CODE_BITS, Chunk, Entry, code_of
 
 if TYPE_CHECKING:
@@ -35,16 +35,26 @@ class SimClient(asyncio.Protocol):
             current stream is expected; -1 before the first.
         cursors: By stream; the one of the current stream lags behind `next`.
         joined_ns: When the auth reply was read; 0 before.
-        left_ns: When the connection ended; 0 while it is there.
+        left_ns: When the connection ended, or the client decided to leave; 0 while it is there.
+        leaving: Whether it ended by the client's own will.
+        silent: Sends no heartbeats.
+        streams: Streams it is a member of.
+        stays: When it was a member of which stream; None while that is its whole connection.
     """
 
     __slots__ = (
+        "_former",
+        "_moving",
         "cursors",
         "joined_ns",
+        "leaving",
         "left_ns",
         "next",
         "plan",
         "rest",
+        "silent",
+        "stays",
+        "streams",
         "swarm",
         "transport",
         "upgrade",
@@ -58,6 +68,13 @@ class SimClient(asyncio.Protocol):
         self.rest = b""
         self.joined_ns = 0
         self.left_ns = 0
+        self.leaving = False
+        self.silent = False
+        self.streams = plan.streams
+        self.stays: list[Stay] | None = None
+        # Room asked for and when; streams left and when that was confirmed.
+        self._moving: tuple[str, int] | None = None
+        self._former: dict[int, int] | None = None
         self.transport: asyncio.Transport | None = None
         self.upgrade: ClientUpgrade | None = None
 
@@ -92,8 +109,36 @@ class SimClient(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; the ledger judges by it."""
-        self.left_ns = monotonic_ns()
+        if not self.left_ns:
+            self.left_ns = monotonic_ns()
         self.swarm.lost(self)
+
+    @property
+    def is_in(self) -> bool:
+        """Whether it has joined and not left."""
+        return bool(self.joined_ns) and not self.left_ns
+
+    def leave(self) -> None:
+        """Close the connection by its own will."""
+        self.leaving = True
+        self.hang_up()
+        self.left_ns = monotonic_ns()
+
+    def stop_reading(self) -> None:
+        """Leave what comes in the socket, until read_on()."""
+        if self.is_in and self.transport is not None:
+            self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read again."""
+        if self.is_in and self.transport is not None:
+            self.transport.resume_reading()
+
+    def change_room(self, room: str) -> None:
+        """Ask comet for another room, "" for none; one change at a time."""
+        if self.is_in and self._moving is None:
+            self._moving = (room, monotonic_ns())
+            self.send(Operation.CHANGE_ROOM, room.encode())
 
     def hang_up(self) -> None:
         """End the connection at once, if there is one."""
@@ -189,6 +234,8 @@ class SimClient(asyncio.Protocol):
             self.swarm.joined(self)
         elif frame.op == Operation.HEARTBEAT_REPLY:
             self.swarm.heartbeat_replies += 1
+        elif frame.op == Operation.CHANGE_ROOM_REPLY and self._moving is not None:
+            self._moved(now)
         else:
             self.swarm.foreign += 1
 
@@ -206,7 +253,7 @@ class SimClient(asyncio.Protocol):
         cursor: Cursor | None = None
         for entry in entries:
             stream, sequence = entry.stream, entry.sequence
-            if stream not in self.plan.streams:
+            if stream not in self.streams and not self._was_in(entry):
                 swarm.deliveries[entry.phase].unexpected += 1
                 continue
             cursor = cursors.get(stream)
@@ -226,6 +273,46 @@ class SimClient(asyncio.Protocol):
         if fresh:
             swarm.record(tuple(fresh), monotonic_ns(), 1)
         return False
+
+    def _was_in(self, entry: Entry) -> bool:
+        """Whether a message of a room that the client has left was published before it had."""
+        return self._former is not None and entry.intended_ns <= self._former.get(entry.stream, 0)
+
+    def _moved(self, now: int) -> None:
+        """Close the books of the old room at the time of the request, and open those of the new one now."""
+        assert self._moving is not None
+        room, asked_ns = self._moving
+        self._moving = None
+        rooms = self.swarm.plan.room_streams
+        self._end_room(asked_ns)
+        former = self._former = self._former or {}
+        former.update((stream, now) for stream in self.streams if stream in rooms.values())
+        new = rooms.get(room)
+        kept = tuple(stream for stream in self.streams if stream not in rooms.values())
+        self.streams = kept if new is None else (*kept, new)
+        if new is not None:
+            assert self.stays is not None
+            self.stays.append(Stay(new, now))
+
+    def _end_room(self, asked_ns: int) -> None:
+        if self.stays is None:
+            self.stays = [Stay(stream, self.joined_ns) for stream in self.plan.streams]
+        rooms = self.swarm.plan.room_streams.values()
+        for stay in self.stays:
+            if stay.stream in rooms and stay.until_ns is None:
+                stay.until_ns, stay.by_will = asked_ns, True
+
+    def memberships(self) -> list[Stay]:
+        """Return when it was a member of which stream; for the ledger, at the end."""
+        if self._moving is not None:
+            self._end_room(self._moving[1])  # the answer never came
+        until_ns = self.left_ns or None
+        if self.stays is None:
+            return [Stay(stream, self.joined_ns, until_ns, self.leaving) for stream in self.plan.streams]
+        for stay in self.stays:
+            if stay.until_ns is None:
+                stay.until_ns, stay.by_will = until_ns, self.leaving
+        return self.stays
 
     def _save_cursor(self) -> None:
         if self.next >= 0 and self.cursors is not None:

@@ -63,14 +63,16 @@ class Field:
     Args:
         name: The key.
         spec: What its value is.
-        doc: What it does, for editors.
+        doc: What it does, for editors and for the page about the format; Markdown.
         default: The value when the key is absent, or REQUIRED.
+        shown: What that page says of an absent key: the default as a file would write it, or when the key is needed.
     """
 
     name: str
     spec: Spec
     doc: str
     default: Any = REQUIRED
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ at the end, when the log is complete:
 - A client is a member from the moment it has read its auth reply to the
   moment its connection ended. It had to get every acknowledged message whose
   push began within that time, judged by the time the HTTP request began.
+- A client that leaves by its own will (it closes, or changes its room) need not
+  get what was pushed in the last second before: that may have been under way.
 - A message that arrives without having had to (its push began before the
   auth reply was read) is no error either: joining and pushing overlapped.
 
@@ -28,8 +30,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-__all__ = ["Cursor", "Delivery", "LateArrivals", "StreamLog", "StreamSummary"]
+__all__ = ["Cursor", "Delivery", "LateArrivals", "Stay", "StreamLog", "StreamSummary"]
 
+_LEAVE_GRACE_NS = 1_000_000_000
 _MAX_GAP = 1_000_000  # a jump beyond this is no gap but a broken number
 
 LateArrivals = Counter[tuple[int, int, int]]
@@ -79,6 +82,23 @@ class Delivery:
         self.reordered += other.reordered
         self.unexpected += other.unexpected
         self.lost_dead += other.lost_dead
+
+
+@dataclass(slots=True)
+class Stay:
+    """A client's time as a member of a stream.
+
+    Args:
+        stream: Which.
+        from_ns: When it read the reply that made it one.
+        until_ns: When its connection ended or it asked to leave; None: it stayed.
+        by_will: Whether it ended by the client's own will.
+    """
+
+    stream: int
+    from_ns: int
+    until_ns: int | None = None
+    by_will: bool = False
 
 
 class Cursor:
@@ -168,11 +188,13 @@ class StreamSummary:
         self.starts = [bisect_left(log.phase, phase) for phase in range(phases)] + [len(log)]
         self._loss_steps: list[int] | None = None  # by sequence: by how many receivers fewer or more missed it
 
-    def judge(self, cursor: Cursor | None, joined_ns: int, left_ns: int | None, deliveries: Sequence[Delivery]) -> None:
-        """Add to each phase's counts what a member from `joined_ns` to `left_ns` had to get and missed."""
+    def judge(self, cursor: Cursor | None, stay: Stay, deliveries: Sequence[Delivery]) -> None:
+        """Add to each phase's counts what a member had to get and missed."""
         log = self.log
-        low = bisect_left(log.sent_ns, joined_ns)
-        high = len(log) if left_ns is None else bisect_left(log.sent_ns, left_ns)
+        low = bisect_left(log.sent_ns, stay.from_ns)
+        high = len(log)
+        if stay.until_ns is not None:
+            high = bisect_left(log.sent_ns, stay.until_ns - (_LEAVE_GRACE_NS if stay.by_will else 0))
         for phase, delivery in enumerate(deliveries):
             begin, end = max(low, self.starts[phase]), min(high, self.starts[phase + 1])
             if begin >= end:
@@ -181,7 +203,7 @@ class StreamSummary:
             lost = expected if cursor is None else cursor.lost(begin, end, self.before, log.accepted)
             delivery.expected += expected
             delivery.lost += lost
-            if left_ns is not None:
+            if stay.until_ns is not None and not stay.by_will:
                 delivery.lost_dead += lost
             if lost:
                 self._note_losses(cursor, begin, end)

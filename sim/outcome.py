@@ -14,6 +14,7 @@ from sim.nodes import NodeSample, TimedSamples, node_series
 from sim.report.model import (
     ClientsReport,
     DeliveryReport,
+    EventReport,
     GeneratorReport,
     LagStats,
     LatencyStats,
@@ -54,6 +55,7 @@ class Outcome:
     workers: int
     machine: Mapping[str, str | int | float | None]
     node_samples: Sequence[TimedSamples] = ()
+    node_events: Sequence[EventReport] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def judge_run(outcome: Outcome) -> RunResult:
         generator=_generator(outcome),
         nodes=_nodes(outcome.before, outcome.after),
         machine=outcome.machine,
+        events=_events(outcome),
         node_series=node_series(outcome.node_samples),
         latency_buckets_ms=tuple((_ms(low), _ms(high), count) for low, high, count in overall.buckets()),
     )
@@ -141,10 +144,29 @@ def _failures(outcome: Outcome) -> list[str]:
     clients: Counter[str] = Counter()
     for result in outcome.results:
         clients.update(result.swarm.failures)
+    again: Counter[str] = Counter()
+    for result in outcome.results:
+        again.update(result.swarm.again_failures)
+        if result.swarm.away:
+            clients["on their way back when the run ended"] += result.swarm.away
     pushes = Counter(dict(outcome.published.failures)) if outcome.published else Counter()
-    return [f"{count} clients: {reason}" for reason, count in clients.most_common(5)] + [
-        f"{count} pushes: {reason}" for reason, count in pushes.most_common(5)
+    return [
+        f"{count} {what}: {reason}"
+        for what, reasons in (("clients", clients), ("attempts to come back", again), ("pushes", pushes))
+        for reason, count in reasons.most_common(5)
     ]
+
+
+def _events(outcome: Outcome) -> tuple[EventReport, ...]:
+    """Return what happened in the order of time; an event on clients is one, though each worker had a part of it."""
+    merged: dict[tuple[int, str, str], EventReport] = {}
+    for result in outcome.results:
+        for event in result.swarm.events:
+            # Workers act within milliseconds of each other.
+            known = (round(event.at_s), event.do, event.target)
+            other = merged.get(known)
+            merged[known] = event if other is None else replace(other, count=other.count + event.count)
+    return tuple(sorted((*merged.values(), *outcome.node_events), key=lambda event: event.at_s))
 
 
 def _clients(outcome: Outcome) -> ClientsReport:
@@ -153,6 +175,8 @@ def _clients(outcome: Outcome) -> ClientsReport:
         wanted=outcome.scenario.client_count,
         connected=connected,
         failed=sum(result.swarm.failed for result in outcome.results),
+        disconnected=sum(result.swarm.lost_connections for result in outcome.results),
+        reconnects=sum(result.swarm.reconnects for result in outcome.results),
         connects_per_s=round(connected / max(outcome.connect_s, 1e-3), 1),
     )
 
@@ -212,7 +236,7 @@ def _latency(total: Histogram) -> LatencyStats:
 def _series(outcome: Outcome) -> tuple[SeriesRow, ...]:
     spans = phase_spans(outcome.scenario.phases)
     sent = outcome.published.seconds if outcome.published else {}
-    lost: Counter[int] | None = Counter()
+    lost: Counter[int] | None = Counter() if outcome.results else None
     for result in outcome.results:
         # One worker that cannot tell, and nobody can.
         lost = None if lost is None or result.swarm.lost_seconds is None else lost + result.swarm.lost_seconds

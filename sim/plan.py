@@ -6,7 +6,7 @@ publisher each make the plan for themselves instead of sending it around.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
@@ -52,6 +52,7 @@ class Plan:
     streams: list[StreamPlan] = field(default_factory=list)
     publishers: list[tuple[int, ...]] = field(default_factory=list)
     _ids: dict[tuple[PublishTo, str, int], int] = field(default_factory=dict)
+    _rooms: dict[str, int] | None = None
 
     def clients(self, part: int = 0, parts: int = 1) -> Iterator[ClientPlan]:
         """Yield the clients of one of several equal parts."""
@@ -61,6 +62,13 @@ class Plan:
                 if index % parts == part:
                     yield self._client(index, number, population, i)
                 index += 1
+
+    @property
+    def room_streams(self) -> Mapping[str, int]:
+        """Streams of rooms by room key."""
+        if self._rooms is None:
+            self._rooms = {one.target: i for i, one in enumerate(self.streams) if one.to is PublishTo.ROOM}
+        return self._rooms
 
     def request_target(self, publisher: Publisher, stream: int) -> str:
         """Return path and query of the push to a stream."""

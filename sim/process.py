@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from protocol.aio.open_files import raise_open_files
 from sim.errors import SimError
 
 __all__ = ["ChildProcess", "WorkerDiedError", "child_main", "run_loop"]
@@ -137,6 +138,7 @@ Handler = Callable[[AsyncIterator[Any], Callable[[object], None]], Awaitable[Non
 
 def child_main(handler: Handler) -> None:
     """Run a child: `handler(messages from the parent, send to the parent)`; ends when either ends."""
+    raise_open_files()
     # Whatever prints must not get between the messages.
     out = os.dup(1)
     os.dup2(2, 1)

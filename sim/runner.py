@@ -13,17 +13,20 @@ from datetime import UTC, datetime
 from time import monotonic_ns
 
 from sim.errors import TargetError
+from sim.faults import Faults, check_node_events, play_node_events
 from sim.histogram import Histogram
 from sim.messages import Begin, Connect, Connected, Finish, Job, Progress, Published, PublishProgress, Result
 from sim.nodes import NodeSampler, TimedSamples, watch_nodes
 from sim.outcome import Outcome, RunResult, judge_run
 from sim.process import ChildProcess, WorkerDiedError
+from sim.report.model import EventReport
 from sim.scenario import Scenario
 from sim.shapes import phase_spans
 from sim.target import Target
 
 __all__ = ["RunProgress", "default_workers", "run_scenario"]
 
+_CLIENTS_PER_WORKER = 15_000  # a process may have 20,000 files open on many machines
 _SETTLE_S = 10.0  # longest wait for deliveries after the last phase
 _QUIET_S = 3.0  # nothing more arrives after so long without a delivery
 _COPIES_S = 0.3  # how long copies of what has all arrived are still waited for
@@ -51,7 +54,8 @@ class RunProgress:
 
 def default_workers(scenario: Scenario) -> int:
     """Return one worker a core, but no more than the clients can keep busy."""
-    return max(1, min(os.cpu_count() or 1, (scenario.client_count + 499) // 500))
+    clients = scenario.client_count
+    return max(1, min(os.cpu_count() or 1, -(-clients // 500)), -(-clients // _CLIENTS_PER_WORKER))
 
 
 async def run_scenario(
@@ -60,6 +64,7 @@ async def run_scenario(
     *,
     workers: int | None = None,
     sample_nodes: NodeSampler | None = None,
+    faults: Faults | None = None,
     on_progress: Callable[[RunProgress], None] | None = None,
 ) -> RunResult:
     """Run a scenario against a cluster and judge it.
@@ -69,15 +74,18 @@ async def run_scenario(
         target: The cluster.
         workers: Processes that hold the clients; None for default_workers().
         sample_nodes: Called before the first phase, about once a second during the phases, and after the last delivery.
+        faults: Carries out the scenario's events on nodes; None where nobody can.
         on_progress: Called at most 20 times a second.
 
     Raises:
         TargetError: the cluster cannot be reached.
+        SimError: an event is for a node that cannot be reached.
     """
+    check_node_events(scenario, faults)
     await _probe(scenario, target)
     run = _Run(scenario, target, workers or default_workers(scenario), on_progress or (lambda _: None))
     async with run.processes():
-        return await run.go(sample_nodes)
+        return await run.go(sample_nodes, faults)
 
 
 async def _probe(scenario: Scenario, target: Target) -> None:
@@ -121,6 +129,7 @@ class _Run:
         self.alive: dict[int, int] = {}
         self.dead: list[WorkerDiedError] = []
         self.node_samples: list[TimedSamples] = []
+        self.node_events: list[EventReport] = []
         self.t0_ns = 0
         self._changed = asyncio.Event()
         self._readers: list[asyncio.Task[None]] = []
@@ -144,7 +153,7 @@ class _Run:
             await asyncio.gather(*(child.stop() for child in children), return_exceptions=True)
             await asyncio.gather(*self._readers, return_exceptions=True)
 
-    async def go(self, sample_nodes: NodeSampler | None) -> RunResult:
+    async def go(self, sample_nodes: NodeSampler | None, faults: Faults | None) -> RunResult:
         started_at = datetime.now(UTC)
         names = {worker.name for worker in self.workers}
         begin_ns = monotonic_ns()
@@ -158,7 +167,7 @@ class _Run:
         before = list(await sample_nodes()) if sample_nodes else []
         self.node_samples.append((monotonic_ns(), before))
         if not self.dead:
-            await self._phases(sample_nodes)
+            await self._phases(sample_nodes, faults)
         after = list(await sample_nodes()) if sample_nodes else []
 
         self.progress.stage = "judging"
@@ -179,15 +188,16 @@ class _Run:
                 dead=[str(error) for error in self.dead],
                 workers=len(self.workers),
                 machine=_machine(),
+                node_events=self.node_events,
                 node_samples=[(at_ns - self.t0_ns, nodes) for at_ns, nodes in self.node_samples],
             )
         )
 
-    async def _phases(self, sample_nodes: NodeSampler | None) -> None:
+    async def _phases(self, sample_nodes: NodeSampler | None, faults: Faults | None) -> None:
         self.t0_ns = monotonic_ns() + int(_LEAD_S * 1e9)
         await self._tell_workers(Begin(self.t0_ns))
         await self._tell(self.publisher, Begin(self.t0_ns))
-        async with self._watched(sample_nodes):
+        async with self._watched(sample_nodes), self._played(faults):
             await self._until(
                 lambda: self.published is not None or bool(self.dead), self.scenario.duration_s + 30.0, self._show_phase
             )
@@ -209,6 +219,23 @@ class _Run:
             await asyncio.wait([watching])
             if not watching.cancelled():
                 watching.result()  # raises what ended it
+
+    @contextlib.asynccontextmanager
+    async def _played(self, faults: Faults | None) -> AsyncIterator[None]:
+        """Carry out the events on nodes meanwhile."""
+        if faults is None:
+            yield
+            return
+        playing = asyncio.create_task(
+            play_node_events(self.scenario.events, faults, self.t0_ns, self.node_events), name="node events"
+        )
+        try:
+            yield
+        finally:
+            playing.cancel()
+            await asyncio.wait([playing])
+            if not playing.cancelled():
+                playing.result()
 
     def _connect_limit_s(self) -> float:
         slowest = max(population.count / population.connect_rate_per_s for population in self.scenario.clients)

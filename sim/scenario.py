@@ -13,6 +13,11 @@ __all__ = [
     "DEFAULT_OP",
     "MAX_SIZE_BYTES",
     "MIN_SIZE_BYTES",
+    "Arrival",
+    "Backoff",
+    "Churn",
+    "Event",
+    "EventKind",
     "Expectation",
     "LognormalSize",
     "Phase",
@@ -41,6 +46,76 @@ class PublishTo(enum.StrEnum):
     MID = "mid"
     KEY = "key"
     ALL = "all"
+
+
+class Arrival(enum.StrEnum):
+    """How a publisher's messages are spread over time; their number is the same for both."""
+
+    UNIFORM = "uniform"
+    """The same time from one to the next, as long as the rate stays."""
+
+    POISSON = "poisson"
+    """Exponential gaps, as when many people write who do not know of each other."""
+
+
+class EventKind(enum.StrEnum):
+    """What an event does: the first four to clients, the others to a node."""
+
+    DISCONNECT = "disconnect"
+    """Close the connection at once."""
+
+    STOP_READING = "stop_reading"
+    """Leave what arrives in the socket."""
+
+    SILENCE = "silence"
+    """Send no heartbeats."""
+
+    CHANGE_ROOM = "change_room"
+    """Ask comet for another room (op 12)."""
+
+    KILL = "kill"
+    """End the node's process as `kill -9` does."""
+
+    PAUSE = "pause"
+    """Stop the node's process as `kill -STOP` does."""
+
+    RESTART = "restart"
+    """Stop the node's process in good order and start it again."""
+
+    @property
+    def for_nodes(self) -> bool:
+        """Whether it is done to a node of the cluster, not to clients."""
+        return self in _NODE_EVENTS
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on for a time and then ends."""
+        return self in _LASTING_EVENTS
+
+
+_NODE_EVENTS = frozenset((EventKind.KILL, EventKind.PAUSE, EventKind.RESTART))
+_LASTING_EVENTS = frozenset((EventKind.STOP_READING, EventKind.SILENCE, EventKind.PAUSE))
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A time drawn from `min_s` to `max_s`; what repeated failures make of it is its user's rule."""
+
+    min_s: float
+    max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Churn:
+    """Clients that leave and come back all the time.
+
+    Args:
+        rate_per_s: Clients of the population that leave a second.
+        away: How long each stays away.
+    """
+
+    rate_per_s: float
+    away: Backoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +157,8 @@ class Population:
         connect_rate_per_s: Connects started a second.
         connect_inflight: Connects under way at any time, at most.
         heartbeat_s: Time between heartbeats of a client.
+        reconnect: How long a client waits that lost its connection without wanting to. None: it stays away.
+        churn: Clients that leave and come back while the phases run. None: all stay.
     """
 
     name: str
@@ -94,6 +171,8 @@ class Population:
     connect_rate_per_s: float = 1000.0
     connect_inflight: int = 200
     heartbeat_s: float = 30.0
+    reconnect: Backoff | None = None
+    churn: Churn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +187,8 @@ class Publisher:
         op: Operation of the messages.
         speed: goim's `speed` of a push to all: messages a second each comet sends it at; 0 for as fast as it can.
         name: What reports call it; no other publisher has it.
+        burst: Messages sent at the same intended instant; the rate still counts messages.
+        arrival: How those instants are spread over time.
     """
 
     to: PublishTo
@@ -117,6 +198,8 @@ class Publisher:
     op: int = DEFAULT_OP
     speed: int = 0
     name: str = ""
+    burst: int = 1
+    arrival: Arrival = Arrival.UNIFORM
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +211,43 @@ class Phase:
         duration_s: How long it lasts.
         measure: Whether its messages count in the overall latency and delivery.
         publish_factor: Every publisher's rate is multiplied by it; 0 for silence.
+        publish_factor_end: What that factor has become at the phase's end, on a straight line. None: it stays.
     """
 
     name: str
     duration_s: float
     measure: bool = True
     publish_factor: float = 1.0
+    publish_factor_end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens to clients or to a node while the phases run.
+
+    Args:
+        at_s: When, from the start of the first phase.
+        kind: What.
+        who: The population; empty for an event of a node.
+        fraction: Share of that population, over 0.0 and up to 1.0.
+        node: The node's name, such as `comet-1` or `core`; empty for an event of clients.
+        for_s: How long, for what lasts. None: to the end of the run; `pause` always has it.
+        reconnect: How long the clients of a `disconnect` stay away. None: they do not come back.
+        room: Room key a `change_room` goes to; empty: out of every room.
+        line: Where it stands in the scenario, from 1.
+        column: As `line`.
+    """
+
+    at_s: float
+    kind: EventKind
+    who: str = ""
+    fraction: float = 1.0
+    node: str = ""
+    for_s: float | None = None
+    reconnect: Backoff | None = None
+    room: str = ""
+    line: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +284,7 @@ class Scenario:
     phases: tuple[Phase, ...]
     expect: tuple[Expectation, ...] = ()
     path: str = ""
+    events: tuple[Event, ...] = ()
 
     @property
     def client_count(self) -> int:

@@ -1,13 +1,19 @@
 """Load over time: when each message is meant to leave, worked out before anything is sent.
 
 The schedule is open loop. A publisher's rate is a function of time alone (its
-own rate times the factor of the phase), and message k leaves when the area
-under that function reaches k plus the publisher's offset. So counts are exact:
-a publisher of 40/s sends 400 messages in 10 s, whatever its offset, and a
-change of rate at a phase's start shifts no message before it.
+own rate times the factor of the phase, which may rise or fall on a straight
+line), and message k leaves when the area under that function reaches k plus
+the publisher's offset. So counts are exact: a publisher of 40/s sends 400
+messages in 10 s, whatever its offset, and a change of rate at a phase's start
+shifts no message before it.
 
 The offset, under one message, keeps publishers of one rate from sending in the
 same instant; it comes from the seed, so a seed always gives the same schedule.
+
+Bursts are messages that leave at one of those instants together, with as many
+fewer instants. With Poisson arrivals a phase has exactly the messages it has
+without, at places of its area drawn at random: a Poisson process whose number
+is known looks just so, and its gaps are exponential with the mean of the rate.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sim.scenario import MIN_SIZE_BYTES, LognormalSize, Phase, Publisher, Size, UniformSize
+from sim.scenario import MIN_SIZE_BYTES, Arrival, LognormalSize, Phase, Publisher, Size, UniformSize
 
 __all__ = [
     "PhaseSpan",
@@ -75,13 +81,18 @@ def rate_at(rate_per_s: float, phases: Sequence[Phase], at_ns: int) -> float:
     """Return a publisher's messages a second at a time; 0 before the first phase and after the last."""
     for phase, span in zip(phases, phase_spans(phases), strict=True):
         if span.start_ns <= at_ns < span.end_ns:
-            return rate_per_s * phase.publish_factor
+            start, end = _factors(phase)
+            gone = (at_ns - span.start_ns) / (span.end_ns - span.start_ns)
+            return rate_per_s * (start + (end - start) * gone)
     return 0.0
 
 
 def planned_messages(publisher: Publisher, phase: Phase) -> float:
-    """Return how many messages a publisher sends in a phase; a run has the whole number above or below it."""
-    return publisher.rate_per_s * phase.publish_factor * phase.duration_s
+    """Return how many messages a publisher sends in a phase.
+
+    A run has the whole number above or below it; of a publisher with bursts, the whole number of bursts.
+    """
+    return publisher.rate_per_s * sum(_factors(phase)) / 2 * phase.duration_s
 
 
 def offset_of(seed: int, publisher: int) -> float:
@@ -89,22 +100,26 @@ def offset_of(seed: int, publisher: int) -> float:
     return random.Random(f"{seed}/offset/{publisher}").random()
 
 
-def stream_times(rate_per_s: float, phases: Sequence[Phase], offset: float = 0.0) -> Iterator[tuple[int, int]]:
+def stream_times(
+    rate_per_s: float, phases: Sequence[Phase], offset: float = 0.0, *, places: random.Random | None = None
+) -> Iterator[tuple[int, int]]:
     """Yield (intended time in ns, index of the phase) of each message of one publisher, in order.
 
     Args:
         rate_per_s: Messages a second where the factor is 1.
         phases: One after the other, from time 0.
         offset: In messages, 0 to under 1; the first message leaves that much into the first interval.
+        places: Draws the places of Poisson arrivals; None for even ones.
     """
     # Each time is worked out from the start of its phase, so no error adds up over a long one.
     due = offset  # area still to go to the next message
     for index, (phase, span) in enumerate(zip(phases, phase_spans(phases), strict=True)):
-        rate = rate_per_s * phase.publish_factor
-        area = rate * phase.duration_s
+        start, end = (rate_per_s * factor for factor in _factors(phase))
+        area = (start + end) / 2 * phase.duration_s
         count = max(0, math.ceil(area - due - 1e-9))  # 1e-9: 1000/m for 3 s is 50 messages, and 50.000000000000004
-        for number in range(count):
-            at_ns = span.start_ns + round((due + number) / rate * NS_PER_S)
+        areas = _even(due, count) if places is None else _sorted_draws(area, count, places)
+        for done in areas:
+            at_ns = span.start_ns + round(_time_of_area(done, start, end, phase.duration_s) * NS_PER_S)
             yield max(span.start_ns, min(at_ns, span.end_ns - 1)), index
         due += count - area
 
@@ -129,6 +144,42 @@ def draw_size(size: Size, rng: random.Random) -> int:
 
 
 def _sends(index: int, publisher: Publisher, phases: Sequence[Phase], seed: int) -> Iterator[Send]:
-    times = stream_times(publisher.rate_per_s, phases, offset_of(seed, index))
-    for number, (at_ns, phase) in enumerate(times):
-        yield Send(at_ns, index, phase, number)
+    places = random.Random(f"{seed}/arrival/{index}") if publisher.arrival is Arrival.POISSON else None
+    times = stream_times(publisher.rate_per_s / publisher.burst, phases, offset_of(seed, index), places=places)
+    number = 0
+    for at_ns, phase in times:
+        for _ in range(publisher.burst):
+            yield Send(at_ns, index, phase, number)
+            number += 1
+
+
+def _factors(phase: Phase) -> tuple[float, float]:
+    """Return the factor of a phase at its start and at its end."""
+    end = phase.publish_factor_end
+    return phase.publish_factor, phase.publish_factor if end is None else end
+
+
+def _even(first: float, count: int) -> Iterator[float]:
+    for number in range(count):
+        yield first + number
+
+
+def _sorted_draws(area: float, count: int, places: random.Random) -> Iterator[float]:
+    """Yield `count` places of 0 to `area`, each as likely, in order and without holding them all.
+
+    Of m places still to come, the first leaves the m-th root of a uniform number of the rest behind it.
+    """
+    rest = area
+    for left in range(count, 0, -1):
+        rest *= math.exp(-places.expovariate(1.0) / left)
+        yield area - rest
+
+
+def _time_of_area(area: float, start: float, end: float, duration_s: float) -> float:
+    """Return the seconds after which a rate that goes from `start` to `end` on a straight line has sent `area`."""
+    if start == end:
+        return area / start
+    # The root of start * t + (end - start) / (2 * duration) * t**2 = area, in the form that subtracts
+    # nothing from its like; under 0 only by rounding, at the end of a ramp down to 0.
+    root = math.sqrt(max(0.0, start * start + 2 * (end - start) / duration_s * area))
+    return 2 * area / (start + root) if area else 0.0

@@ -13,18 +13,20 @@ from typing import Any
 
 from protocol.frame import Frame
 from protocol.operation import Operation
+from sim.actions import ClientActions
 from sim.client import SimClient
+from sim.connector import Connector
 from sim.histogram import Histogram
 from sim.ledger import Delivery, LateArrivals, StreamLog, StreamSummary
 from sim.memo import ChunkMemo, Entry
 from sim.plan import Plan
+from sim.report.model import EventReport
 from sim.shapes import phase_spans
 from sim.stamp import read_stamp
 from sim.target import Target
 
 __all__ = ["Swarm", "SwarmResult"]
 
-_CONNECT_TIMEOUT_S = 20.0
 _HEARTBEAT_TICK_S = 0.25
 _NS_PER_S = 1_000_000_000
 
@@ -39,6 +41,10 @@ class SwarmResult:
         failed: Did not get in; with those that were still trying at the end, so nobody is left out.
         lost_connections: Got in, and their connection ended before the run did.
         failures: Why clients did not get in, or did not stay: {reason: clients}.
+        reconnects: Times that clients came back.
+        away: Were on their way back when the run ended.
+        again_failures: Why attempts to come back failed: {reason: attempts}.
+        events: What was done to clients of this worker.
         lost_seconds: Lost deliveries by the second of the run in which their push began; None when unknown.
     """
 
@@ -49,6 +55,10 @@ class SwarmResult:
     lost_connections: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     lost_seconds: Counter[int] | None = None
+    reconnects: int = 0
+    away: int = 0
+    again_failures: Counter[str] = field(default_factory=Counter)
+    events: list[EventReport] = field(default_factory=list)
 
 
 class Swarm:
@@ -80,12 +90,13 @@ class Swarm:
         self.second = Histogram()
         self.seconds: dict[int, Histogram] = {}
         self._second_at = -1
-        self._target = target
         self._run = run
-        self._parts = parts
         self._ends_ns = [span.end_ns for span in phase_spans(phases)]
         self._t0_ns = 0
-        self._waiting: dict[SimClient, asyncio.Future[None]] = {}
+        self._positions = {client.plan.index: i for i, client in enumerate(self.clients)}
+        self._past: list[SimClient] = []
+        self.connector = Connector(self, plan, target, part=part, parts=parts)
+        self.actions = ClientActions(self, part=part, parts=parts)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -93,71 +104,34 @@ class Swarm:
 
     async def connect(self) -> None:
         """Connect all clients, each population at its rate; return when each is in or has failed."""
-        populations = self.plan.scenario.clients
-        groups: list[list[SimClient]] = [[] for _ in populations]
-        for client in self.clients:
-            groups[client.plan.population].append(client)
-        await asyncio.gather(*(self._connect_group(i, group) for i, group in enumerate(groups)))
-        for i, population in enumerate(populations):
-            members = [client for client in groups[i] if client.joined_ns]
-            if members:
-                self._spawn(f"heartbeats {population.name}", self._heartbeats(members, population.heartbeat_s))
+        await self.connector.connect_all()
+        for i, population in enumerate(self.plan.scenario.clients):
+            positions = [at for at, client in enumerate(self.clients) if client.plan.population == i]
+            if positions:
+                self._spawn(f"heartbeats {population.name}", self._heartbeats(positions, population.heartbeat_s))
 
-    async def _connect_group(self, index: int, group: list[SimClient]) -> None:
-        """Start connects on a schedule of their own; at most so many are under way."""
-        population = self.plan.scenario.clients[index]
-        loop = asyncio.get_running_loop()
-        rate = population.connect_rate_per_s / self._parts
-        slots = asyncio.Semaphore(max(1, population.connect_inflight // self._parts))
-        begin = loop.time()
-        async with asyncio.TaskGroup() as started:
-            for number, client in enumerate(group):
-                wait = begin + number / rate - loop.time()
-                if wait > 0.001:
-                    await asyncio.sleep(wait)
-                await slots.acquire()
-                started.create_task(self._connect_one(client, slots), name=f"connect client {client.plan.index}")
-
-    async def _connect_one(self, client: SimClient, slots: asyncio.Semaphore) -> None:
-        loop = asyncio.get_running_loop()
-        host, port = self._target.address(client.plan.index, is_ws=client.plan.is_ws)
-        joined = self._waiting[client] = loop.create_future()
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await loop.create_connection(lambda: client, host, port)
-                await joined
-            self.connected += 1
-        except TimeoutError:
-            self._fail(client, "no auth reply in time")
-        except ConnectionAbortedError:
-            self._fail(client, "closed before the auth reply")
-        except OSError as exc:
-            self._fail(client, f"connect: {exc.strerror or exc}")
-        finally:
-            self._waiting.pop(client, None)
-            slots.release()
-
-    def _fail(self, client: SimClient, reason: str) -> None:
-        self.failed += 1
-        self.failures[reason] += 1
-        client.hang_up()
+    def renew(self, client: SimClient) -> SimClient:
+        """Put a new connection in a client's place; the old one is kept for the ledger."""
+        position = self._positions[client.plan.index]
+        if client.joined_ns:
+            self._past.append(client)
+        new = self.clients[position] = SimClient(self, client.plan)
+        return new
 
     # --- for clients --------------------------------------------------------
 
     def joined(self, client: SimClient) -> None:
         """Note that a client has read its auth reply."""
-        future = self._waiting.get(client)
-        if future is not None and not future.done():
-            future.set_result(None)
+        self.connector.joined(client)
 
     def lost(self, client: SimClient) -> None:
-        """Note that a client's connection has ended."""
-        future = self._waiting.get(client)
-        if future is not None and not future.done():
-            future.set_exception(ConnectionAbortedError("closed before the auth reply"))
-        elif client.joined_ns and not self._closing:
-            self.lost_connections += 1
-            self.failures["connection ended during the run"] += 1
+        """Note that a client's connection has ended; one that did not want it comes back where its population does."""
+        if self.connector.lost(client) or not client.joined_ns or client.leaving or self._closing:
+            return
+        self.lost_connections += 1
+        backoff = self.plan.scenario.clients[client.plan.population].reconnect
+        if backoff is not None:
+            self.connector.come_back(client, backoff)
 
     def broken(self, client: SimClient, why: str) -> None:
         """Note that a client received bytes that are not the protocol's."""
@@ -190,8 +164,9 @@ class Swarm:
     # --- the run ------------------------------------------------------------
 
     def begin(self, t0_ns: int) -> None:
-        """Set when the first phase starts, before any message is published."""
+        """Set when the first phase starts, before any message is published; events count from there."""
         self._t0_ns = t0_ns
+        self._spawn("actions", self.actions.play(t0_ns))
 
     def take_seconds(self, *, all_of_them: bool = False) -> dict[int, Histogram]:
         """Return and forget the seconds of the run that are over."""
@@ -222,8 +197,12 @@ class Swarm:
             self.connected,
             self.failed,
             self.lost_connections,
-            self.failures,
+            self.failures + self.connector.failures,
             lost_seconds,
+            self.connector.reconnects,
+            self.connector.away,
+            self.connector.again_failures,
+            self.actions.done,
         )
 
     def _judge(self, logs: Mapping[int, StreamLog]) -> Counter[int]:
@@ -234,16 +213,14 @@ class Swarm:
         # What the publisher never sent has no phase of its own: it goes where the overall figures have it.
         measured = [i for i, phase in enumerate(self.plan.scenario.phases) if phase.measure]
         unknown = self.deliveries[measured[-1] if measured else -1]
-        for client in self.clients:
+        for client in (*self._past, *self.clients):
             if not client.joined_ns:
                 continue
             cursors = client.close_books()
-            for stream in client.plan.streams:
-                summary = summaries.get(stream, nothing)
-                cursor = cursors.get(stream)
-                summary.judge(cursor, client.joined_ns, client.left_ns or None, self.deliveries)
-                if cursor is not None:
-                    unknown.unexpected += cursor.beyond(len(summary.log))
+            for stay in client.memberships():
+                summaries.get(stay.stream, nothing).judge(cursors.get(stay.stream), stay, self.deliveries)
+            for stream, cursor in cursors.items():
+                unknown.unexpected += cursor.beyond(len(summaries.get(stream, nothing).log))
         for (stream, sequence, highest), count in self.late.items():
             phase = summaries.get(stream, nothing).reordered(sequence, highest)
             if phase is not None:
@@ -260,25 +237,27 @@ class Swarm:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.connector.close()
         for client in self.clients:
             client.hang_up()
         await asyncio.sleep(0)
 
-    async def _heartbeats(self, members: list[SimClient], every_s: float) -> None:
+    async def _heartbeats(self, positions: list[int], every_s: float) -> None:
         """Send each client's heartbeat when it is due; one task for a whole population."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         # Spread over the interval, or all would beat in one instant.
-        due = deque((now + every_s * (i + 1) / len(members), client) for i, client in enumerate(members))
-        while due:
+        due = deque((now + every_s * (i + 1) / len(positions), position) for i, position in enumerate(positions))
+        while True:
             await asyncio.sleep(min(max(due[0][0] - loop.time(), 0), _HEARTBEAT_TICK_S))
             now = loop.time()
-            while due and due[0][0] <= now:
-                at, client = due.popleft()
-                if not client.left_ns:
+            while due[0][0] <= now:
+                at, position = due.popleft()
+                client = self.clients[position]
+                if client.is_in and not client.silent:
                     with contextlib.suppress(OSError):
                         client.send(Operation.HEARTBEAT)
-                    due.append((at + every_s, client))
+                due.append((at + every_s, position))
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -11,13 +11,17 @@ import re
 
 __all__ = [
     "DURATION",
+    "DURATION_RANGE",
+    "RAMP",
     "RATE",
     "SHARE",
     "SIZE",
     "TIMES",
     "format_bytes",
     "format_duration",
+    "parse_duration_range_s",
     "parse_duration_s",
+    "parse_ramp",
     "parse_rate_per_s",
     "parse_share",
     "parse_size_bytes",
@@ -29,6 +33,8 @@ RATE = "a rate such as 40/s or 1000/m"
 SHARE = "a share such as 70%"
 SIZE = "a size such as 64 or 1KB"
 TIMES = "a factor such as x4 or x0.5"
+DURATION_RANGE = "a duration such as 500ms, or a range of them such as 100ms..2s"
+RAMP = "a factor such as x4 or x0.5, or a ramp such as x1..x4"
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {
@@ -62,6 +68,19 @@ def parse_duration_s(value: object) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(DURATION)
     return _finite(math.fsum(float(number) * _SECONDS[unit] for number, unit in parts), DURATION)
+
+
+def parse_duration_range_s(value: object) -> tuple[float, float]:
+    """Return both ends of `100ms..2s` in seconds; of a single duration, that one twice."""
+    first, dots, second = value.partition("..") if isinstance(value, str) else ("", "", "")
+    try:
+        low = parse_duration_s(first)
+        high = parse_duration_s(second) if dots else low
+    except ValueError:
+        raise ValueError(DURATION_RANGE) from None
+    if high < low:
+        raise ValueError(f"{DURATION_RANGE}, the shorter one first")
+    return low, high
 
 
 def parse_rate_per_s(value: object) -> float:
@@ -99,6 +118,16 @@ def parse_times(value: object) -> float:
     if match is None:
         raise ValueError(TIMES)
     return _finite(float(match[1]), TIMES)
+
+
+def parse_ramp(value: object) -> tuple[float, float]:
+    """Return both ends of `x1..x4`; of a single factor, that one twice."""
+    first, dots, second = value.partition("..") if isinstance(value, str) else ("", "", "")
+    try:
+        start = parse_times(first)
+        return start, parse_times(second) if dots else start
+    except ValueError:
+        raise ValueError(RAMP) from None
 
 
 def format_duration(seconds: float) -> str:

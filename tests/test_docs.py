@@ -1,18 +1,84 @@
-"""The pages say what is there: commands, exit codes, make targets, links."""
+"""The pages say what is there: commands, options, exit codes, settings, counters, links, examples."""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
+from typer.core import TyperGroup
 
-from imctl.cli.app import COMMANDS
+from benchmarks.__main__ import NAMES
+from imctl.cli.app import COMMANDS, build_app, hoist_globals
+from imctl.cli.context import Context
 from imctl.cli.exits import Exit
+from imctl.cli.reference import commands_page, exit_meanings
+from imctl.cluster import settings
+from imctl.cluster.inprocess import LocalCluster
+from imctl.cluster.spec import PARTS, config_class
+from protocol.aio import Client
+from protocol.bodies import AuthToken
+from protocol.errors import RemoteError
+from protocol.operation import Operation
+from protocol.push_api import (
+    NodesInstances,
+    NodesWeighted,
+    OnlineRoom,
+    OnlineTop,
+    OnlineTotal,
+    PushAll,
+    PushKeys,
+    PushMids,
+    PushRoom,
+    Sessions,
+    Stats,
+)
+from sim.report.model import RunReport, SeriesRow
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "scenarios" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+@cache
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of all table rows of a page."""
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def named(text: str) -> list[str]:
+    """Return the names in backticks of a cell."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under a heading, up to the next one of its level or above."""
+    level = heading.partition(" ")[0]
+    body = text.partition(f"\n{heading}\n")[2]
+    assert body, f"no heading {heading!r}"
+    return re.split(rf"\n#{{1,{len(level)}}} ", body)[0]
+
+
+# --- README -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -26,23 +92,279 @@ def test_readme_explains_the_exit_code(code):
     assert f"\n| {code.value} | " in README
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page):
-    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
-
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+# --- links and make targets -------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_make_targets_exist(page):
+def anchor(heading: str) -> str:
+    """Return the anchor that GitHub makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(path):
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, heading = link.partition("#")
+        target = path.parent / name if name else path
+        if "://" in link:
+            continue
+        if not target.exists():
+            broken.append(link)
+        elif heading:
+            anchors = [
+                anchor(line.lstrip("# ")) for line in target.read_text(encoding="utf-8").splitlines() if line[:1] == "#"
+            ]
+            broken += [link] if heading not in anchors else []
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_make_targets_exist(path):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    named = set(re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.M))
+    used = set(re.findall(r"(?:`|^)make ([a-z]+)", path.read_text(encoding="utf-8"), re.M))
 
-    assert named - targets == set()
+    assert used - targets == set()
 
 
 def test_every_page_is_in_the_index():
-    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    index = page("README.md")
+    pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
 
-    assert [page for page in pages if page != "README.md" and f"({page})" not in index] == []
+    assert [name for name in pages if name != "README.md" and f"({name})" not in index] == []
+
+
+# --- commands ---------------------------------------------------------------
+
+
+def test_the_page_of_commands_is_up_to_date():
+    assert page("commands.md") == commands_page(), "python -m imctl.cli.reference > docs/commands.md"
+
+
+def test_every_exit_code_has_a_meaning():
+    assert set(exit_meanings()) == set(Exit)
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Return every `imctl ...` that a page shows as something to type, and where."""
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        blocks = [*re.findall(r"```sh\n(.*?)```", text, re.S), "\n".join(re.findall(r"^    (imctl .*)", text, re.M))]
+        for line in "\n".join(blocks).splitlines():
+            # Several on a line, in $( ), behind a pipe, in the background.
+            for part in re.split(
+                r"&&|\|\|?|&|\$\(|<", re.sub(r"'[^']*'", lambda quoted: quoted[0].replace("&", "+"), line)
+            ):
+                if part.strip().startswith("imctl "):
+                    yield part.partition(" > ")[0].partition(")")[0].strip(), path.name
+
+
+@pytest.mark.parametrize(("line", "where"), sorted(set(examples())))
+def test_examples_parse(line, where):
+    group = typer.main.get_command(build_app())
+    assert isinstance(group, TyperGroup)
+    words = hoist_globals(shlex.split(line, comments=True)[1:])
+
+    with group.make_context("imctl", list(words), obj=Context()) as context:
+        name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None, line
+        with command.make_context(name, rest, parent=context):
+            pass
+
+
+# --- configuration ----------------------------------------------------------
+
+
+def shown(value: object) -> str:
+    """Return a default as the page has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "[]" if value == () else str(value)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_setting_is_documented_with_its_default(part):
+    table = section(page("configuration.md"), f"### `[{part}]`")
+    documented = {name: row[1].strip("`") for row in rows(table) for name in named(row[0])}
+    fields = dataclasses.fields(config_class(part))
+
+    assert set(documented) == {field.name for field in fields}
+    for field in fields:
+        if field.default is dataclasses.MISSING:  # a table of its own: its settings stand in the text
+            row = next(row for row in rows(table) if f"`{field.name}`" in row[0])
+            assert field.default_factory is not dataclasses.MISSING
+            for inner, value in dataclasses.asdict(field.default_factory()).items():
+                assert f"`{inner}` ({shown(value)})" in row[2].replace(".0)", ")") or f"`{inner}` ({value:g})" in row[2]
+        elif field.default not in (None, ""):
+            assert documented[field.name] == shown(field.default), field.name
+
+
+def test_every_key_of_the_cluster_table_is_documented():
+    documented = {name for row in rows(section(page("configuration.md"), "### `[cluster]`")) for name in named(row[0])}
+
+    assert documented == {*settings._CLUSTER_KEYS, "compat"}
+
+
+@pytest.mark.parametrize("kind", ["comet", "logic", "job"])
+def test_every_key_of_goims_files_that_is_read_is_documented(kind):
+    text = section(page("configuration.md"), "## goim's files").lower()
+
+    assert [key for key in settings._RULES[kind] if f"`{key}`" not in text] == []
+
+
+def test_environment_variables_are_documented():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "imctl").rglob("*.py")]
+    used = {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\"(IMCTL_[A-Z_]+)\"", text)}
+
+    assert [name for name in used if f"`{name}`" not in page("configuration.md")] == []
+
+
+# --- stats ------------------------------------------------------------------
+
+
+def counted_names() -> dict[str, set[str]]:
+    """Return every name that a node of a kind can count, found in its source: {kind: names}."""
+    return {kind: set(_names_in(kind)) for kind in (*PARTS, "bus")}
+
+
+def _names_in(kind: str) -> Iterator[str]:
+    for path in (ROOT / "imctl" / kind).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                yield from _names_of_call(node, kind)
+            elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+                # `values["calls"] += 1`: the hot paths of job
+                owner = ast.unparse(node.value)
+                if owner == "values" or owner.endswith(("counters.values", "_counts")):
+                    yield str(node.slice.value)
+
+
+def _names_of_call(call: ast.Call, kind: str) -> Iterator[str]:
+    function = ast.unparse(call.func)
+    texts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    if function == "Counters":
+        yield from texts
+    elif function.endswith(("counters.add", "drops.add")):
+        yield from (text for text in texts[:1] if not text.endswith("."))
+    elif kind == "comet" and function.endswith((".close", ".abort")) and function != "self.transport.close":
+        yield from (f"closed.{text}" for text in texts if re.fullmatch("[a-z_]+", text) and text != "linger")
+    elif kind in ("logic", "job", "registry"):
+        # Reasons that are handed to a method which counts them.
+        yield from (text for text in texts if re.fullmatch(rf"{kind}\.[a-z_]+", text))
+
+
+def documented_stats() -> dict[str, set[str]]:
+    """Return the names in the first column of the page's tables, by the heading of the table."""
+    found: dict[str, set[str]] = {}
+    kind = ""
+    for line in page("stats.md").splitlines():
+        if line.startswith("#"):
+            kind = line.lstrip("# ").lower()
+        elif line.startswith("| `"):
+            found.setdefault(kind, set()).update(named(rows(line)[0][0]))
+    return found
+
+
+def test_every_name_in_the_sources_is_documented():
+    documented = documented_stats()
+    # Addresses are called logic.http; the registry's counts of its own HTTP server need no more than the call.
+    others = {"logic.http", "logic.grpc", "registry.http"}
+
+    missing = {kind: sorted(names - others - documented[kind]) for kind, names in counted_names().items()}
+
+    assert {kind: names for kind, names in missing.items() if names} == {}
+
+
+def test_every_reason_for_closing_that_the_wire_gives_is_documented():
+    reasons = {cls.reason for cls in _subclasses(RemoteError) if cls.__module__ == "protocol.errors"}
+    # Of bodies and containers, which do not close a connection.
+    reasons -= {"body", "batch", "remote_error"}
+
+    assert {f"closed.{reason}" for reason in reasons} <= documented_stats()["comet"]
+
+
+def _subclasses(cls: type[RemoteError]) -> Iterator[type[RemoteError]]:
+    for below in cls.__subclasses__():
+        yield below
+        yield from _subclasses(below)
+
+
+def test_nothing_is_documented_that_no_source_has():
+    documented = documented_stats()
+    sources = {
+        kind: "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "imctl" / kind).glob("*.py"))
+        for kind in (*PARTS, "bus", "link")
+    }
+    wire = (ROOT / "protocol" / "errors.py").read_text(encoding="utf-8")
+
+    gone = {
+        kind: [
+            name
+            for name in documented[kind]
+            if f'"{name.removeprefix("link_") if kind == "link" else name}"' not in sources[kind]
+            and f'"{name.removeprefix("closed.")}"' not in sources[kind] + wire
+        ]
+        for kind in sources
+    }
+
+    assert {kind: names for kind, names in gone.items() if names} == {}
+
+
+async def test_every_name_that_a_cluster_reports_is_documented():
+    documented = documented_stats()
+    gauges = {(name, kind) for row in rows(page("stats.md")) for name in named(row[0]) for kind in row[1].split(", ")}
+    unknown = []
+
+    async with LocalCluster() as cluster:
+        host, _, port = cluster.tcp.rpartition(":")
+        async with await Client.connect_tcp(host, int(port), AuthToken(mid=1, room_id="live://1")):
+            parts = [stats for process in cluster.stats().values() for stats in process.values()]
+    for stats in parts:
+        kind = stats["kind"]
+        known = documented[kind] | documented["link"]
+        unknown += [(kind, name) for name in (*stats["counters"], *stats["drops"]) if name not in known]
+        for name in stats["gauges"]:
+            name = re.sub(r"^queued\..+", "queued.HOSTNAME", name)
+            unknown += [] if (name, kind) in gauges else [(kind, name)]
+
+    assert unknown == []
+
+
+# --- wire, simulator, benchmarks --------------------------------------------
+
+
+def test_every_operation_is_documented():
+    text = section(page("wire.md"), "## Operations")
+    numbers = {int(number) for row in rows(text) for number in re.findall(r"\b\d+\b", row[0])}
+    numbers |= {
+        int(number) for number in re.findall(r"\d+", text.partition("have names in goim")[0].rpartition("\n\n")[2])
+    }
+    replies = {13, 15, 17}  # named with their requests
+
+    assert {int(operation) for operation in Operation} <= numbers | replies
+    assert all(f"op {reply}" in text for reply in replies)
+
+
+def test_every_call_of_the_push_api_is_documented():
+    calls = (PushKeys, PushMids, PushRoom, PushAll, OnlineTop, OnlineRoom, OnlineTotal)
+    calls += (NodesWeighted, NodesInstances, Sessions, Stats)
+
+    assert [call for call in calls if f"`{call.method} {call.path}`" not in page("wire.md")] == []
+
+
+def test_every_field_of_the_result_document_is_documented():
+    table = rows(section(page("simulator.md"), "## The result document"))
+    documented = {name: set(named(row[1])) for row in table for name in named(row[0])}
+
+    assert set(documented) == {"schema_version", *(field.name for field in dataclasses.fields(RunReport))}
+    report = RunReport("", 0, "", "", verdict="pass")  # type: ignore[arg-type]  # only its fields matter
+    for name in ("clients", "publish", "delivery", "latency_ms", "generator"):
+        assert {field.name for field in dataclasses.fields(getattr(report, name))} <= documented[name], name
+    assert {field.name for field in dataclasses.fields(SeriesRow)} <= documented["series"]
+
+
+def test_every_benchmark_is_documented():
+    documented = {name for row in rows(page("benchmarks.md")) for name in named(row[0])}
+
+    assert documented == set(NAMES)

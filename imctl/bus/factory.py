@@ -7,22 +7,34 @@ from weakref import WeakValueDictionary
 
 from imctl.bus.contract import Bus
 from imctl.bus.memory import MemoryBus
+from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
 
-__all__ = ["open_bus"]
+__all__ = ["BUS_SCHEMES", "open_bus"]
 
 # Held by those who opened it: a bus that nobody uses any more is gone.
 _memory: WeakValueDictionary[str, MemoryBus] = WeakValueDictionary()
 
+_REDIS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis-stream", "redis-streams")
+_KAFKA = ("kafka", "kafka+ssl")
+_MQTT = ("mqtt", "mqtts")
+BUS_SCHEMES = ("memory", *_REDIS, *_KAFKA, *_MQTT)
+
 
 def open_bus(url: str) -> Bus:
-    """Open a bus.
+    """Open a bus; it connects when it is first used.
 
     `memory://NAME` is private to this process; everyone who opens the same
-    name while it is in use and not closed gets the same bus.
+    name while it is in use and not closed gets the same bus. The others can be
+    shared by any number of processes:
+
+        redis://[USER:PASSWORD@]HOST[:PORT][/DB][?stream=NAME]   Redis Streams; rediss:// with TLS
+        kafka://[USER:PASSWORD@]HOST[:PORT][,HOST...][/TOPIC]    Kafka; kafka+ssl:// with TLS
+        mqtt://[USER:PASSWORD@]HOST[:PORT][/PREFIX]              MQTT 5; mqtts:// with TLS
 
     Raises:
-        ConfigError: the URL names no backend we have.
+        ConfigError: the URL names no backend we have, a part of it is not acceptable,
+            or a package that the backend needs is not installed.
     """
     scheme = urlsplit(url).scheme
     if scheme == "memory":
@@ -30,4 +42,12 @@ def open_bus(url: str) -> Bus:
         if bus is None or bus.closed:
             bus = _memory[url] = MemoryBus(url)
         return bus
-    raise ConfigError(f'bus is "{url}"; expected memory://', hint="--bus memory://")
+    # Imported when asked for: memory:// needs none of their packages.
+    if scheme in _REDIS:
+        from imctl.bus.redis_streams import RedisStreamsBus
+
+        return RedisStreamsBus(url)
+    raise ConfigError(
+        f"bus is {parse_bus_url(url).shown!r}; expected one of {', '.join(f'{name}://' for name in BUS_SCHEMES)}",
+        hint="memory:// needs nothing; redis://127.0.0.1:6379 is a Redis on this machine",
+    )

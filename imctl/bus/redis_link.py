@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Sequence
@@ -37,9 +36,14 @@ class RedisLink:
         self._error: BusError | None = None
         self._failures = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None and not self._connection.closed
+
     async def connect(self) -> None:
         """Connect unless connected; raises BusError."""
-        if self._connection is not None and not self._connection.closed:
+        if self.connected:
             return
         self._connection = None
         try:

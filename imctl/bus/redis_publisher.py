@@ -51,12 +51,15 @@ class _Waiting:
 class _Stream:
     """What waits for one stream, and how full that is as far as is known."""
 
-    __slots__ = ("full", "name", "since_look", "waiting")
+    __slots__ = ("at_bound", "full", "name", "since_look", "trouble", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.waiting: deque[_Waiting] = deque()
+        # Seen to be that long; what part of it is acknowledged or unheard is not known yet.
+        self.at_bound = False
         self.full = False
+        self.trouble = ""
         self.since_look = 0
 
 
@@ -97,6 +100,7 @@ class RedisPublisher:
         self._waiting = 0
         self._waiting_bytes = 0
         self._look_every = max(1, min(1000, int(maxlen * _LOOK_EVERY)))
+        self._next_look_s = 0.0
         self._sender: asyncio.Task[None] | None = None
 
     async def publish(self, partition: int, key: bytes, value: bytes) -> None:
@@ -134,9 +138,9 @@ class RedisPublisher:
                 if not await self._link.try_connect():
                     await asyncio.sleep(self._link.backoff_s())
                     continue
+                await self._look_again()
                 if not await self._send():
                     await asyncio.sleep(_FULL_CHECK_S)
-                    await self._look_again()
         finally:
             self._sender = None
 
@@ -194,33 +198,40 @@ class RedisPublisher:
             item.done.set_result(None)
 
     def _note_length(self, stream: _Stream, length: Any) -> None:
-        added, stream.since_look = stream.since_look, 0
-        if not isinstance(length, int) or length < self._maxlen:
-            return
-        if self._trim:
-            self._counts["trim_risk"] += added
+        if isinstance(length, int) and length >= self._maxlen:
+            stream.at_bound = True
+            stream.full = not self._trim
         else:
-            stream.full = True
-            # The next look is at once: what is acknowledged or unheard may only not be removed yet.
-            stream.since_look = self._look_every
+            stream.since_look = 0
 
     async def _look_again(self) -> None:
-        """Remove from full streams what no group needs, and see whether there is room."""
-        full = [stream for stream in self._streams if stream.full]
+        """Remove from streams at their bound what no group needs, and see whether there is room."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._next_look_s:
+            return
+        streams = [stream for stream in self._streams if stream.at_bound and stream.waiting]
+        if not streams:
+            return
+        self._next_look_s = now_s + _FULL_CHECK_S
         try:
-            replies = await self._link.call([("EVAL", TRIM, 1, stream.name) for stream in full])
+            replies = await self._link.call([("EVAL", TRIM, 1, stream.name) for stream in streams])
         except BusError:
             return
-        for stream, reply in zip(full, replies, strict=True):
+        for stream, reply in zip(streams, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
-                logger.warning("%s: cannot trim %s: %s", self._link.what, stream.name, reply)
-                stream.full = False
+                stream.trouble = f"; it cannot be trimmed: {reply}"
                 continue
             length, removed, has_group = reply
             if not has_group:
                 self._counts["unheard"] += removed
-            stream.full = length >= self._maxlen
-            stream.since_look = self._look_every - 1 if stream.full else 0
+            stream.trouble = ""
+            stream.at_bound = length >= self._maxlen
+            stream.full = stream.at_bound and not self._trim
+            if stream.at_bound and self._trim:
+                self._counts["trim_risk"] += stream.since_look
+                stream.at_bound = False
+            # Full until a moment ago: the next records may fill it again.
+            stream.since_look = 0 if self._trim else self._look_every - 1
 
     def _expire(self) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -228,6 +239,7 @@ class RedisPublisher:
             while stream.waiting and stream.waiting[0].until_s <= now_s:
                 if stream.full:
                     why = f"the bus is full: stream {stream.name} holds {self._maxlen} records not acknowledged"
+                    why += stream.trouble
                     hint = "is a job running, and do its comets answer? see `imctl stats`"
                 else:
                     why, hint = self._link.why_not() or "the bus is too slow", ""

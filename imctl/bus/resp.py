@@ -12,7 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -99,7 +99,8 @@ class RespConnection(asyncio.Protocol):
             BusError: the connection is gone, or there was no answer in time; it is not known
                 whether the commands were carried out. The connection is of no further use.
         """
-        packed = [hiredis.pack_command(command) for command in commands]
+        # Its types name a tuple of one.
+        packed = [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]
         if self.closed or self._transport is None:
             raise BusError("the connection is closed")
         batch = _Batch(len(packed), asyncio.get_running_loop().create_future())
@@ -129,8 +130,8 @@ class RespConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's is one in all but its base class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

@@ -26,6 +26,7 @@ from typing import Any
 from imctl.cluster.control import MAX_LINE_BYTES, dump_error
 from imctl.cluster.logs import LOG_FORMAT, LOG_TIME
 from imctl.errors import ImctlError
+from protocol.aio.open_files import raise_open_files
 
 __all__ = ["die_with_parent", "main"]
 
@@ -136,6 +137,7 @@ def main() -> None:
     """Be the child process."""
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_open_files()
     # Nothing but replies may come out of the pipe to the supervisor: whatever else
     # prints to descriptor 1 goes where the log goes.
     out_fd = os.dup(1)

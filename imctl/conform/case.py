@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from imctl.conform.lab import Lab
 
-__all__ = ["Case", "Result", "SilentError", "SkipCase", "Verdict"]
+__all__ = ["Case", "Result", "SilentError", "SkipCase", "UnexpectedError", "Verdict"]
 
 
 class Verdict(enum.Enum):
@@ -30,6 +30,10 @@ class Verdict(enum.Enum):
 
 class SkipCase(Exception):
     """Raised by a case that cannot be tried on this target; the text says why."""
+
+
+class UnexpectedError(Exception):
+    """What a case needs before it can look at anything went another way; the text says how."""
 
 
 class SilentError(Exception):

@@ -89,6 +89,12 @@ class Connection:
         """Send one frame."""
         self.send(pack_frame(op, body, ver=ver, seq=seq))
 
+    async def drain(self) -> None:
+        """Let what was written go out now, apart from what is written next."""
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
+        await asyncio.sleep(0)
+
     def end_writing(self) -> None:
         """Shut down this side's half of the connection."""
         self._writer.write_eof()

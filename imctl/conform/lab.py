@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
 
-from imctl.conform.case import SilentError
+from imctl.conform.case import SilentError, UnexpectedError
 from imctl.conform.connection import Connection
 from imctl.conform.target import PARTS, Target
 from imctl.conform.text import joined
@@ -153,6 +153,10 @@ class Lab:
         """Have something done when the case is over, the latest first."""
         self._undo.append(undo)
 
+    async def pause(self, seconds: float) -> None:
+        """Wait where only time tells."""
+        await asyncio.sleep(seconds)
+
     # --- comet ---
 
     async def connect(self, part: str, *, limit: int = 1 << 16) -> Connection:
@@ -167,16 +171,18 @@ class Lab:
         """Connect and authenticate with a key of this case; Any: fields of AuthToken.
 
         Raises:
-            AssertionError: it was refused; cases about that use connect().
+            UnexpectedError: it was refused; cases about that use connect().
         """
         fields: dict[str, Any] = {"mid": self.mid(0), "key": self.key(name), **token}
         connection = await self.connect(part)
         if connection.is_ws:
             head = await connection.upgrade()
-            assert head.startswith("HTTP/1.1 101 "), f"upgrade was answered with: {head}"
+            if not head.startswith("HTTP/1.1 101 "):
+                raise UnexpectedError(f"upgrade was answered with: {head}")
         connection.request(Operation.AUTH, AuthToken(**fields).serialize(), seq=1)
         reply = await connection.take()
-        assert reply == ["op 8 seq 1"], f"auth was answered with: {joined(reply)}"
+        if reply != ["op 8 seq 1"]:
+            raise UnexpectedError(f"auth was answered with: {joined(reply)}")
         return connection
 
     async def rest(self, connection: Connection) -> list[str]:
@@ -218,12 +224,11 @@ class Lab:
         """Push over logic; Any: what stands in a query, lists repeat their name.
 
         Raises:
-            AssertionError: logic did not take it.
+            UnexpectedError: logic did not take it.
         """
         answer = await self.http("POST", f"/goim/push/{path}?{urlencode(params, doseq=True, quote_via=quote)}", body)
-        assert (answer.status, answer.json()) == (200, {"code": 0, "message": ""}), (
-            f"push/{path} was answered with {answer.status} {answer.body[:200]!r}"
-        )
+        if (answer.status, answer.json()) != (200, {"code": 0, "message": ""}):
+            raise UnexpectedError(f"push/{path} was answered with {answer.status} {answer.body[:200]!r}")
 
     # --- gRPC ---
 

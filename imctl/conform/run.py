@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from imctl.conform.case import Case, Result, SilentError, SkipCase, Verdict
+from imctl.conform.case import Case, Result, SilentError, SkipCase, UnexpectedError, Verdict
 from imctl.conform.lab import Lab, Wires
 from imctl.conform.report import Report
 from imctl.conform.target import PARTS, Target
@@ -112,7 +112,7 @@ class _Runner:
                 got = f"not done within {case.limit_s:g} s"
             except OSError as exc:
                 got = f"{exc.strerror or exc}"
-            except AssertionError as exc:
+            except UnexpectedError as exc:
                 got = lab.plain(str(exc))
             else:
                 for part in case.needs:

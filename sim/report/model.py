@@ -19,6 +19,7 @@ __all__ = [
     "ComparedMetric",
     "Comparison",
     "DeliveryReport",
+    "EventReport",
     "ExpectResult",
     "GeneratorReport",
     "LagStats",
@@ -31,6 +32,7 @@ __all__ = [
     "SeriesRow",
     "Verdict",
     "document_key",
+    "plain",
 ]
 
 SCHEMA_VERSION = 1
@@ -83,12 +85,22 @@ class LagStats:
 
 @dataclass(frozen=True, slots=True)
 class ClientsReport:
-    """Connects: `failed` never got in, `reconnects` lost their connection and came back."""
+    """Connects.
+
+    Args:
+        wanted: Clients of the scenario.
+        connected: Got in.
+        failed: Never got in.
+        connects_per_s: While all of them connected, before the first phase.
+        disconnected: Connections that ended without the client wanting it.
+        reconnects: Times that a client came back, whyever it was away.
+    """
 
     wanted: int = 0
     connected: int = 0
     failed: int = 0
     connects_per_s: float = 0.0
+    disconnected: int = 0
     reconnects: int = 0
 
 
@@ -180,6 +192,25 @@ class NodeSeriesRow:
     name: str
     cpu_percent: float | None = None
     rss_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport:
+    """An event of the scenario as it happened.
+
+    Args:
+        at_s: When, counted from the start of the first phase.
+        do: What, such as `disconnect` or `pause`.
+        target: Population or node.
+        count: Clients, or 1 for a node.
+        for_s: How long it lasted; None for one that does not.
+    """
+
+    at_s: float
+    do: str
+    target: str
+    count: int
+    for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +340,7 @@ class RunReport:
     series: tuple[SeriesRow, ...] = ()
     generator: GeneratorReport = GeneratorReport()
     nodes: tuple[NodeReport, ...] = ()
+    events: tuple[EventReport, ...] = ()
     expect: tuple[ExpectResult, ...] = ()
     machine: Mapping[str, str | int | float | None] = field(default_factory=dict)
     node_series: tuple[NodeSeriesRow, ...] = ()

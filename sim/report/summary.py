@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +18,26 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.expect import format_value
-from sim.report.model import DeliveryReport, LatencyStats, PhaseReport, PublishReport, RunReport, Verdict
+from sim.report.model import (
+    Comparison,
+    DeliveryReport,
+    LatencyStats,
+    PhaseReport,
+    PublishReport,
+    RunReport,
+    Verdict,
+    plain,
+)
+from sim.report.tables import Mark, baseline_table, format_counts, format_ms, verdict_line
 from sim.units import format_bytes, format_duration
 
-__all__ = ["RunSummary", "sparkline", "summary_text"]
+__all__ = ["ComparisonSummary", "RunSummary", "sparkline", "summary_text"]
 
 WIDTH = 80
+_WIDE = 110
 
-_VERDICTS = {
-    Verdict.PASS: ("PASS", "bold green", "every expectation holds"),
-    Verdict.FAIL: ("FAIL", "bold red", "the cluster is not what the scenario expects"),
-    Verdict.INVALID: ("INVALID", "bold yellow", "the load generator was the bottleneck: no word on the cluster"),
-    Verdict.ABORTED: ("ABORTED", "bold yellow", "the run was ended early"),
-}
+_STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red"}
+_MARKS = {Mark.GOOD: "green", Mark.BAD: "bold red", Mark.FAINT: "dim", Mark.NONE: ""}
 
 Bucket = tuple[int, int, int]
 
@@ -43,7 +50,7 @@ class RunSummary:
 
     Args:
         report: The run.
-        buckets: Overall latency as (low ns, high ns, count), for the small histogram; none without.
+        buckets: Overall latency as (low ns, high ns, count), for the small histogram; the report's own without.
     """
 
     report: RunReport
@@ -56,7 +63,29 @@ class RunSummary:
     def render(self, console: Console) -> None:
         """Print it."""
         # At most 80 columns, so that columns stay near each other on a wide terminal too.
-        console.print(_summary(self.report, self.buckets), width=min(WIDTH, console.width), soft_wrap=False)
+        own = [(int(low * 1e6), int(high * 1e6), count) for low, high, count in self.report.latency_buckets_ms]
+        console.print(_summary(self.report, self.buckets or own), width=min(WIDTH, console.width), soft_wrap=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSummary:
+    """Two runs side by side, as RunSummary is one."""
+
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as the result document has it under `baseline`."""
+        document: dict[str, Any] = plain(self.comparison)
+        return document
+
+    def render(self, console: Console) -> None:
+        """Print it, every metric."""
+        slower = self.comparison.slower
+        word = Text("SLOWER", style="bold red") if slower else Text("NOT SLOWER", style="bold green")
+        lines: list[RenderableType] = [Text.assemble(word, f"  {self.comparison.b} against {self.comparison.a}")]
+        lines += [_bullet(reason, "bold red") for reason in self.comparison.reasons]
+        lines += [Text(), *_compared(self.comparison, everything=True)]
+        console.print(Group(*lines), width=min(_WIDE, console.width), soft_wrap=False)
 
 
 def summary_text(report: RunReport, buckets: Sequence[Bucket] = ()) -> str:
@@ -91,6 +120,8 @@ def sparkline(buckets: Iterable[Bucket], width: int = 40) -> str:
 def _summary(report: RunReport, buckets: Sequence[Bucket]) -> Group:
     parts: list[RenderableType] = [*_verdict(report)]
     parts += _section("Expectations", _expectations(report))
+    if report.baseline is not None:
+        parts += _section(f"Against the baseline {report.baseline.a}", *_compared(report.baseline, everything=False))
     parts += _section("Latency, planned time to read, in ms", _latency(report), _histogram(report, buckets))
     parts += _section("Delivery", _delivery(report), _delivery_notes(report))
     parts += _section("Publishing", _publishing(report))
@@ -105,9 +136,8 @@ def _section(title: str, *parts: RenderableType | None) -> list[RenderableType]:
 
 
 def _verdict(report: RunReport) -> list[RenderableType]:
-    word, style, meaning = _VERDICTS[report.verdict]
-    if report.verdict is Verdict.PASS and not report.expect:
-        meaning = "no expectation was given"
+    word, meaning, _ = verdict_line(report)
+    style = "bold yellow" if report.slower else _STYLES.get(report.verdict, "bold yellow")
     length = format_duration(sum(phase.duration_s for phase in report.phases)) if report.phases else ""
     facts = [f"{report.scenario} against {report.target}", f"{report.clients.connected:,} clients"]
     if length:
@@ -138,6 +168,17 @@ def _expectations(report: RunReport) -> Table | None:
     return table
 
 
+def _compared(comparison: Comparison, *, everything: bool) -> list[RenderableType]:
+    found = baseline_table(comparison, everything=everything)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    for number, name in enumerate(found.head):
+        table.add_column(name, justify="left" if number < found.texts else "right", no_wrap=True)
+    for row in found.rows:
+        table.add_row(*(Text(cell.text, style=_MARKS[cell.mark]) for cell in row))
+    parts: list[RenderableType] = [table] if found.rows else []
+    return [*parts, Text(found.note, style="dim")]
+
+
 def _table(*names: str) -> Table:
     """Return a table whose first column is text and the others are numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
@@ -159,7 +200,7 @@ def _latency(report: RunReport) -> Table | None:
 
 def _latency_row(table: Table, name: Text, stats: LatencyStats) -> None:
     numbers = (stats.p50, stats.p90, stats.p99, stats.max)
-    table.add_row(name, f"{stats.count:,}", *map(_ms, numbers))
+    table.add_row(name, f"{stats.count:,}", *map(format_ms, numbers))
 
 
 def _rows(report: RunReport) -> Sequence[PhaseReport]:
@@ -176,7 +217,9 @@ def _histogram(report: RunReport, buckets: Sequence[Bucket]) -> Text | None:
     if not line or report.latency_ms.count == 0:
         return None
     return Text.assemble(
-        (f"{_ms(report.latency_ms.min)} ", "dim"), (line, "cyan"), (f" {_ms(report.latency_ms.max)} (log scale)", "dim")
+        (f"{format_ms(report.latency_ms.min)} ", "dim"),
+        (line, "cyan"),
+        (f" {format_ms(report.latency_ms.max)} (log scale)", "dim"),
     )
 
 
@@ -200,7 +243,7 @@ def _delivery_notes(report: RunReport) -> Text:
         lines[0].append("; phases in brackets are not in the overall row", style="dim")
     places = {place: count for place, count in report.delivery.lost_at.items() if count}
     if places:
-        lines.append(Text(f"dropped at {_counts(places)}", style="red"))
+        lines.append(Text(f"dropped at {format_counts(places)}", style="red"))
     elif report.delivery.lost:
         lines.append(Text("no node counted a drop: lost in a process that ended, or on the way", style="red"))
     return Text("\n").join(lines)
@@ -219,7 +262,7 @@ def _publishing(report: RunReport) -> Table | None:
 def _publish_row(table: Table, name: Text, publish: PublishReport) -> None:
     lag = publish.send_lag_ms
     errors = Text(f"{publish.errors:,}", style="bold red" if publish.errors else "")
-    late = ("-" if value is None else f"{_ms(value)} ms" for value in (lag.p50, lag.p99, lag.max))
+    late = ("-" if value is None else f"{format_ms(value)} ms" for value in (lag.p50, lag.p99, lag.max))
     table.add_row(name, f"{publish.messages:,}", errors, format_value(publish.rate_per_s, ""), *late)
 
 
@@ -237,7 +280,7 @@ def _nodes(report: RunReport) -> Table | None:
             Text(f"{sum(drops.values()):,}", style="bold red") if drops else "0",
         )
         if drops:
-            table.add_row(Text(f"  {_counts(drops)}", style="red"))
+            table.add_row(Text(f"  {format_counts(drops)}", style="red"))
     return table
 
 
@@ -254,21 +297,6 @@ def _generator(report: RunReport) -> Table:
     grid.add_row(
         "generator",
         f"{generator.workers} {many}, busiest at {generator.cpu_percent:.0f}% CPU, "
-        f"loop lag p99 {_ms(generator.loop_lag_ms)} ms",
+        f"loop lag p99 {format_ms(generator.loop_lag_ms)} ms",
     )
     return grid
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    """Return `comet.slow_client 12, job.queue_full 3`, the largest first."""
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{place} {count:,}" for place, count in ordered)
-
-
-def _ms(value: float | None) -> str:
-    """Return milliseconds with the digits that matter: `0.42`, `6.1`, `255`."""
-    if value is None:
-        return "-"
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,10 +1,10 @@
-"""What imctl.bus.contract promises, on every backend; a new bus is one line in BACKENDS."""
+"""What imctl.bus.contract promises, on every backend; a new bus is a fixture that opens one."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -14,17 +14,23 @@ from imctl.bus.factory import open_bus
 _names = itertools.count()
 
 
-async def open_memory() -> Bus:
-    return open_bus(f"memory://contract-{next(_names)}")
+OpenBus = Callable[[], Bus]
 
 
-BACKENDS = [pytest.param(open_memory, id="memory")]
+@pytest.fixture
+def memory_bus() -> OpenBus:
+    return lambda: open_bus(f"memory://contract-{next(_names)}")
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture
+def redis_bus(redis_url: str) -> OpenBus:
+    return lambda: open_bus(f"{redis_url}?lease_s=2")
+
+
+@pytest.fixture(params=["memory", "redis"])
 async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
-    opener: Callable[[], Awaitable[Bus]] = request.param
-    bus = await opener()
+    opener: OpenBus = request.getfixturevalue(f"{request.param}_bus")
+    bus = opener()
     yield bus
     await bus.close()
 

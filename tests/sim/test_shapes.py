@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.scenario import MIN_SIZE_BYTES, LognormalSize, Phase, Publisher, PublishTo, UniformSize
+from sim.scenario import MIN_SIZE_BYTES, Arrival, LognormalSize, Phase, Publisher, PublishTo, UniformSize
 from sim.shapes import (
     draw_size,
     offset_of,
@@ -19,8 +19,11 @@ from sim.shapes import (
 PHASES = (Phase("warmup", 2.0, measure=False), Phase("steady", 10.0), Phase("spike", 5.0, publish_factor=4.0))
 
 
-def publisher(rate_per_s):
-    return Publisher(PublishTo.ALL, "", rate_per_s)
+RAMP = (Phase("up", 10.0, publish_factor=1.0, publish_factor_end=4.0),)
+
+
+def publisher(rate_per_s, **options):
+    return Publisher(PublishTo.ALL, "", rate_per_s, **options)
 
 
 def test_a_phase_ends_where_the_next_begins():
@@ -72,16 +75,104 @@ def test_a_rate_under_one_a_run_may_send_nothing():
     assert [at_ns for at_ns, _ in stream_times(0.01, (Phase("a", 10.0),), 0.05)] == [5_000_000_000]
 
 
+@pytest.mark.parametrize(("at_s", "rate"), [(0, 40), (5, 100), (10, 0), (2.5, 70)])
+def test_the_rate_of_a_ramp_is_a_straight_line(at_s, rate):
+    assert rate_at(40.0, RAMP, int(at_s * 1e9)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 0.999])
+def test_a_ramp_sends_the_area_under_its_line(offset):
+    times = [at_ns / 1e9 for at_ns, _ in stream_times(40.0, RAMP, offset)]
+
+    assert len(times) == 1000 == planned_messages(publisher(40.0), RAMP[0])
+    # Up to t it is 40 t + 6 t^2: at 5 s, 350 of the 1000.
+    assert sum(at_s < 5 for at_s in times) == 350
+    for number, at_s in enumerate(times):
+        assert 40 * at_s + 6 * at_s**2 == pytest.approx(number + offset, abs=1e-5)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 2.0), (2.0, 0.0)])
+def test_a_ramp_from_or_to_silence(start, end):
+    times = [at_ns / 1e9 for at_ns, _ in stream_times(10.0, (Phase("r", 10.0, True, start, end),), 0.5)]
+
+    assert len(times) == 100
+    # A quarter of the area is in the slower half.
+    assert sum((at_s < 5) == (start == 0) for at_s in times) == 25
+
+
+def test_the_phase_after_a_ramp_begins_where_its_area_ends():
+    phases = (Phase("up", 1.0, True, 0.0, 1.0), Phase("b", 2.0))
+
+    times = [at_ns // 10**6 for at_ns, _ in stream_times(3.0, phases, 0.0)]
+
+    # The ramp has an area of one and a half messages: the other half is due a sixth of a second later.
+    assert times == [0, 816, 1166, 1500, 1833, 2166, 2500, 2833]
+
+
+@pytest.mark.parametrize("phases", [PHASES, RAMP], ids=["steps", "ramp"])
+def test_poisson_arrivals_are_as_many_in_each_phase(phases):
+    even = [phase for _, phase in stream_times(40.0, phases, 0.3)]
+    drawn = [phase for _, phase in stream_times(40.0, phases, 0.3, places=random.Random(1))]
+
+    assert drawn == even
+
+
+def test_poisson_gaps_are_exponential_with_the_mean_of_the_rate():
+    (phase,) = phases = (Phase("steady", 400.0),)
+    times = [at_ns / 1e9 for at_ns, _ in stream_times(50.0, phases, places=random.Random(1))]
+
+    gaps = sorted(after - before for before, after in itertools.pairwise(times))
+
+    assert len(times) == 50 * phase.duration_s
+    assert sum(gaps) / len(gaps) == pytest.approx(0.02, rel=0.01)
+    # Of an exponential distribution, 1 - 1/e of the gaps are under the mean, and half under ln 2 of it.
+    assert sum(gap < 0.02 for gap in gaps) / len(gaps) == pytest.approx(0.632, abs=0.01)
+    assert gaps[len(gaps) // 2] == pytest.approx(0.02 * 0.693, rel=0.03)
+
+
+def test_poisson_arrivals_follow_a_ramp():
+    times = [at_ns / 1e9 for at_ns, _ in stream_times(4000.0, RAMP, places=random.Random(1))]
+
+    assert len(times) == 100_000
+    assert sum(at_s < 5 for at_s in times) == pytest.approx(35_000, rel=0.02)
+
+
+def test_a_burst_leaves_at_one_instant_and_the_rate_counts_messages():
+    sends = list(send_times([publisher(40.0, burst=10)], PHASES, seed=7))
+
+    assert [sum(send.phase == phase for send in sends) for phase in range(3)] == [80, 400, 800]
+    assert [send.number for send in sends] == list(range(1280))
+    assert [len(list(group)) for _, group in itertools.groupby(sends, key=lambda send: send.at_ns)] == [10] * 128
+
+
+def test_bursts_come_at_poisson_times_too():
+    publishers = [publisher(40.0, burst=4, arrival=Arrival.POISSON)]
+
+    sends = list(send_times(publishers, PHASES, seed=7))
+
+    assert [sum(send.phase == phase for send in sends) for phase in range(3)] == [80, 400, 800]
+    assert len({send.at_ns for send in sends}) == 320
+    assert sends == list(send_times(publishers, PHASES, seed=7))
+    assert sends != list(send_times(publishers, PHASES, seed=8))
+
+
 @given(
     rate=st.floats(0.01, 500),
-    parts=st.lists(st.tuples(st.floats(0.01, 3), st.sampled_from([0.0, 0.3, 1.0, 4.0])), min_size=1, max_size=5),
+    parts=st.lists(
+        st.tuples(
+            st.floats(0.01, 3), st.sampled_from([0.0, 0.3, 1.0, 4.0]), st.sampled_from([None, 0.0, 0.3, 1.0, 4.0])
+        ),
+        min_size=1,
+        max_size=5,
+    ),
     offset=st.floats(0, 0.999),
+    places=st.none() | st.randoms(use_true_random=False).map(lambda rng: random.Random(rng.random())),
 )
-def test_any_schedule_is_ordered_inside_its_phases_and_follows_the_rate(rate, parts, offset):
-    phases = tuple(Phase(str(n), seconds, publish_factor=factor) for n, (seconds, factor) in enumerate(parts))
+def test_any_schedule_is_ordered_inside_its_phases_and_follows_the_rate(rate, parts, offset, places):
+    phases = tuple(Phase(str(n), seconds, True, start, end) for n, (seconds, start, end) in enumerate(parts))
     spans = phase_spans(phases)
 
-    times = list(stream_times(rate, phases, offset))
+    times = list(stream_times(rate, phases, offset, places=places))
 
     assert all(one[0] <= next_one[0] for one, next_one in itertools.pairwise(times))
     assert all(spans[phase].start_ns <= at_ns < spans[phase].end_ns for at_ns, phase in times)

@@ -53,7 +53,9 @@ class DecodeResult:
         problems = f"{count} problem{'s' * (count != 1)}" if count else "nothing wrong"
         name = {"tcp": "TCP", "ws": "WebSocket"}[self.report.transport]
         frames = f"{self.report.frames} frame{'s' * (self.report.frames != 1)}"
-        total = f"{frames} in {self.report.size} bytes of {name}, {problems}"
+        size = f"{self.report.size} byte{'s' * (self.report.size != 1)}"
+        form = " (read as base64)" if self.source.endswith("base64") else ""
+        total = f"{frames} in {size} of {name}{form}, {problems}"
         console.print(Text(total, style="red" if count else "green"), soft_wrap=True)
 
 

@@ -111,6 +111,9 @@ def register(app: typer.Typer) -> None:
         outside = {"registry": registry, "bus": bus, "store": store}
         spec = _spec(kind, {k: v for k, v in flags.items() if v is not None}, outside, conf, settings or [])
         _log_to_stderr(debug=debug)
+        from protocol.aio.open_files import raise_open_files
+
+        raise_open_files()
         run(_run(spec, imctl.printer))
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +11,6 @@ from imctl.cli.context import Context, examples, run
 from imctl.cli.values import parse_duration
 
 if TYPE_CHECKING:
-    from imctl.cluster.client import ClusterInfo
-    from sim.nodes import NodeSample, NodeSampler
     from sim.outcome import RunResult
     from sim.scenario import Scenario
     from sim.target import Target
@@ -86,78 +81,20 @@ def register(app: typer.Typer) -> None:
 
 async def _run(scenario: Scenario, known: Target | None, workers: int | None, imctl: Context) -> RunResult:
     from imctl.cli.progress import show_progress
+    from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
     from sim.runner import run_scenario
 
     if known is not None:
         with show_progress(imctl.printer, scenario) as on_progress:
             return await run_scenario(scenario, known, workers=workers, on_progress=on_progress)
-    async with _cluster(scenario, imctl) as info:
-        target = _target_of(info)
+    async with cluster_for(scenario, imctl.cluster, imctl.printer) as info:
+        nodes = ClusterNodes(info, imctl.printer)
         with show_progress(imctl.printer, scenario) as on_progress:
             return await run_scenario(
-                scenario, target, workers=workers, sample_nodes=_sampler(info, imctl), on_progress=on_progress
+                scenario,
+                target_of(info),
+                workers=workers,
+                sample_nodes=nodes.sample,
+                faults=nodes,
+                on_progress=on_progress,
             )
-
-
-@asynccontextmanager
-async def _cluster(scenario: Scenario, imctl: Context) -> AsyncIterator[ClusterInfo]:
-    """Yield the running cluster, or a private one that ends with the run."""
-    from imctl.cli.context import DEFAULT_CLUSTER
-    from imctl.cluster.client import find_cluster
-    from imctl.errors import ClusterError
-
-    try:
-        info = find_cluster(imctl.cluster)
-    except ClusterError:
-        # A cluster that was asked for by name must be there.
-        if imctl.cluster != DEFAULT_CLUSTER:
-            raise
-    else:
-        imctl.printer.note(f"running {scenario.name} against cluster {info.cluster}")
-        yield info
-        return
-
-    from imctl.cluster.spec import ClusterOptions, plan
-    from imctl.cluster.supervisor import Supervisor
-
-    comets = -(-scenario.client_count // _CLIENTS_PER_COMET)
-    name = f"sim-{os.getpid()}"
-    options = ClusterOptions(cluster=name, comets=comets, any_port=True)
-    supervisor = Supervisor(plan(options), keep_logs=False)
-    imctl.printer.note(f"no cluster is running: starting a private one, {name}, for this run")
-    try:
-        await supervisor.start(time.monotonic_ns())
-        yield find_cluster(name)
-    finally:
-        supervisor.stop()
-        await supervisor.stopped.wait()
-
-
-def _target_of(info: ClusterInfo) -> Target:
-    from sim.target import Target
-
-    def split(addresses: Sequence[str]) -> tuple[tuple[str, int], ...]:
-        return tuple((host, int(port)) for host, _, port in (one.rpartition(":") for one in addresses))
-
-    return Target(
-        f"cluster {info.cluster}", split(info.comet_tcp), split(info.comet_ws), split(info.addresses("logic", "http"))
-    )
-
-
-def _sampler(info: ClusterInfo, imctl: Context) -> NodeSampler:
-    """Return what asks the cluster's supervisor about its nodes."""
-    from imctl.cluster.client import ControlClient
-    from imctl.errors import ClusterError
-    from sim.nodes import NodeSample
-
-    async def sample() -> list[NodeSample]:
-        try:
-            async with ControlClient(info) as control:
-                rows = await control.stats()
-        except ClusterError as exc:
-            # The cluster went down under the run: what the clients saw is all the more worth reporting.
-            imctl.printer.warn(f"the nodes were not asked: {exc}")
-            return []
-        return [NodeSample(row["name"], row["pid"], row["cpu_s"], row["rss_bytes"], row["drops"] or {}) for row in rows]
-
-    return sample

@@ -1,0 +1,112 @@
+"""The cluster that a scenario runs against: found or started, its addresses, its nodes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+from imctl.cli.context import DEFAULT_CLUSTER
+from imctl.cli.printer import Printer
+from imctl.cluster.client import ClusterInfo, ControlClient, find_cluster
+from imctl.cluster.spec import ClusterOptions, plan
+from imctl.cluster.supervisor import Supervisor
+from imctl.errors import ClusterError
+from sim.nodes import NodeSample
+from sim.scenario import Scenario
+from sim.target import Target
+
+__all__ = ["ClusterNodes", "cluster_for", "target_of"]
+
+_CLIENTS_PER_COMET = 12_000  # a process may have 20,000 files open on many machines
+
+
+@asynccontextmanager
+async def cluster_for(scenario: Scenario, name: str, printer: Printer) -> AsyncIterator[ClusterInfo]:
+    """Yield the running cluster of this name; for the default name a private one where there is none.
+
+    A private cluster has as many comets as the clients need, and ends with the block.
+
+    Raises:
+        ClusterError: a cluster that was asked for by name is not there.
+    """
+    try:
+        info = find_cluster(name)
+    except ClusterError:
+        if name != DEFAULT_CLUSTER:
+            raise
+    else:
+        printer.note(f"running {scenario.name} against cluster {info.cluster}")
+        yield info
+        return
+    private = f"sim-{os.getpid()}"
+    comets = -(-scenario.client_count // _CLIENTS_PER_COMET)
+    supervisor = Supervisor(plan(ClusterOptions(cluster=private, comets=comets, any_port=True)), keep_logs=False)
+    printer.note(f"no cluster is running: starting a private one, {private}, for this run")
+    try:
+        await supervisor.start(time.monotonic_ns())
+        yield find_cluster(private)
+    finally:
+        supervisor.stop()
+        await supervisor.stopped.wait()
+
+
+def target_of(info: ClusterInfo) -> Target:
+    """Return the addresses that a simulator needs of a cluster."""
+
+    def split(addresses: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        return tuple((host, int(port)) for host, _, port in (one.rpartition(":") for one in addresses))
+
+    return Target(
+        f"cluster {info.cluster}", split(info.comet_tcp), split(info.comet_ws), split(info.addresses("logic", "http"))
+    )
+
+
+class ClusterNodes:
+    """Asks the supervisor of a cluster about its nodes, and has it kill, pause and restart them; a sim.faults.Faults.
+
+    Args:
+        info: Which cluster.
+        printer: Warns when the supervisor does not answer.
+    """
+
+    def __init__(self, info: ClusterInfo, printer: Printer) -> None:
+        self._info = info
+        self._printer = printer
+
+    @property
+    def nodes(self) -> Collection[str]:
+        """Names of the cluster's processes."""
+        return [node.name for node in self._info.nodes]
+
+    async def sample(self) -> list[NodeSample]:
+        """Return what each process says of itself; [] when the supervisor does not answer."""
+        try:
+            async with ControlClient(self._info) as control:
+                rows = await control.stats()
+        except ClusterError as exc:
+            # The cluster went down under the run: what the clients saw is all the more worth reporting.
+            self._printer.warn(f"the nodes were not asked: {exc}")
+            return []
+        return [NodeSample(row["name"], row["pid"], row["cpu_s"], row["rss_bytes"], row["drops"] or {}) for row in rows]
+
+    async def kill(self, node: str) -> None:
+        """Kill a process; the supervisor starts it again."""
+        async with ControlClient(self._info) as control:
+            await control.kill(node)
+
+    async def pause(self, node: str) -> None:
+        """Stop a process with SIGSTOP."""
+        async with ControlClient(self._info) as control:
+            await control.pause(node)
+
+    async def resume(self, node: str) -> None:
+        """Let a paused process go on."""
+        async with ControlClient(self._info) as control:
+            await control.resume(node)
+
+    async def restart(self, node: str) -> None:
+        """Drain a process and start it again."""
+        async with ControlClient(self._info) as control:
+            await control.restart(node)

@@ -1,0 +1,77 @@
+"""Servers that keep what they have acknowledged when they are stopped and started again."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import end_with_parent, free_port
+
+__all__ = ["Program", "durable_redis"]
+
+
+class Program:
+    """A server program on a free loopback port, the same one after a restart.
+
+    Args:
+        command: Gives the command line for a port and a folder.
+        folder: For its data and log.
+        ready: Stands in its log when it takes connections.
+        url: Of a bus on it, with PORT in it.
+    """
+
+    def __init__(
+        self, command: Callable[[int, Path], list[str]], folder: Path, *, ready: bytes, url: str
+    ) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        self._command = command
+        self._folder = folder
+        self._ready = ready
+        self._url = url
+        self._log = folder / "log"
+
+    @property
+    def url(self) -> str:
+        return self._url.replace("PORT", str(self.port))
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        # Between choosing a port and listening on it another worker can be faster.
+        for _ in range(1 if self.port else 5):
+            port = self.port or free_port()
+            with self._log.open("wb") as log:
+                self.process = subprocess.Popen(
+                    self._command(port, self._folder),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=end_with_parent,
+                )
+            until_s = time.monotonic() + 10
+            while time.monotonic() < until_s and self.process.poll() is None:
+                if self._ready in self._log.read_bytes():
+                    self.port = port
+                    return
+                time.sleep(0.01)
+            self.stop()
+        raise RuntimeError(f"{self._command(0, self._folder)[0]} did not start:\n{self._log.read_text()}")
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it and wait for it; a server that is not running stays so."""
+        process, self.process = self.process, None
+        if process is not None:
+            (process.kill if kill else process.terminate)()
+            process.wait(timeout=20)
+
+
+def durable_redis(program: str, folder: Path) -> Program:
+    def command(port: int, data: Path) -> list[str]:
+        return [
+            *(program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(data)),
+            *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+        ]
+
+    return Program(command, folder, ready=b"eady to accept connections", url="redis://127.0.0.1:PORT/0?lease_s=1")
