@@ -1,4 +1,4 @@
-"""What no single key of a scenario can tell: names, references, and whether anybody would hear."""
+"""What no single key of a scenario can tell: names, references, and whether anybody would hear or take part."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from sim.errors import Problem
 from sim.fields import Read, nearest
-from sim.scenario import DEFAULT_OP, Phase, Population, PublishTo
+from sim.format import EVENT_KEYS
+from sim.scenario import DEFAULT_OP, EventKind, Phase, Population, PublishTo
 
-__all__ = ["check_identities", "check_phases", "check_target", "check_unique_names"]
+__all__ = ["check_churn", "check_event", "check_identities", "check_phases", "check_target", "check_unique_names"]
 
 _SOURCES = {PublishTo.ROOM: "rooms", PublishTo.MID: "mids", PublishTo.KEY: "keys"}
 _NEEDS = {PublishTo.ROOM: "room", PublishTo.MID: "mid", PublishTo.KEY: "key"}
@@ -18,6 +19,10 @@ _EXAMPLES = {
     PublishTo.MID: "mid: 1000",
     PublishTo.KEY: "key: viewer-",
 }
+
+_EVENT_NEEDS = {EventKind.CHANGE_ROOM: "room", EventKind.PAUSE: "for"}
+_EVENT_MEANINGS = {"who": "whom it happens to", "node": "which node", "for": "how long", "room": "where to"}
+_EVENT_EXAMPLES = {"node": "node: comet-1", "for": "for: 2s", "room": "room: live://1, or room: none"}
 
 
 def check_unique_names(sections: Mapping[str, Sequence[Read]], problems: list[Problem]) -> None:
@@ -87,10 +92,7 @@ def check_target(
             read.item.problem(f"{read.path}.{source}", message, f"{source}: {next(iter(names), 'viewers')}")
         )
         return None
-    if name not in names:
-        meant = nearest(name, names)
-        message = f'{read.path}.{source} is "{name}"; expected a name of clients: {", ".join(names) or "there is none"}'
-        problems.append(read.problem(source, message, f"did you mean {meant}?" if meant else ""))
+    if not _check_population(read, source, names, problems):
         return None
     population = next((population for population in populations if population.name == name), None)
     if population is None:
@@ -101,6 +103,63 @@ def check_target(
     elif to is not PublishTo.ROOM:  # as in goim, a push to a room does not ask what its members accept
         _check_heard(read, [population], problems)
     return name if len(problems) == before else None
+
+
+def check_churn(entries: Sequence[Read], populations: Sequence[Population], problems: list[Problem]) -> None:
+    """Clients can only leave while some are there."""
+    for entry, population in zip(entries, populations, strict=True):
+        churn = population.churn
+        if churn is None:
+            continue
+        away = churn.rate_per_s * (churn.away.min_s + churn.away.max_s) / 2
+        if away >= population.count:
+            message = (
+                f"{entry.path}.churn keeps {away:g} clients away at a time, of {population.count}; "
+                "expected fewer than there are"
+            )
+            problems.append(entry.problem("churn", message, "a lower rate, or a shorter away"))
+
+
+def check_event(read: Read, entries: Sequence[Read], end_s: float | None, problems: list[Problem]) -> None:
+    """Check that an event is in the run, and has what its kind needs and nothing else.
+
+    Args:
+        read: The event; its `do` could be read.
+        entries: The populations.
+        end_s: When the run ends; None when that is not known.
+        problems: What is wrong goes here.
+    """
+    kind = EventKind(read.values["do"])
+    keys = EVENT_KEYS[kind]
+    at_s = read.values.get("at")
+    if at_s is not None and end_s is not None and at_s >= end_s:
+        message = f"{read.path}.at is {read.written('at')}, and the run is over at {end_s:g}s; expected a time before"
+        problems.append(read.problem("at", message))
+    for key in ("who", "fraction", "node", "for", "reconnect", "room"):
+        if key not in keys and read.written(key):
+            message = f"{read.path}.{key} does not go with do: {kind}; expected only at, do, {', '.join(keys)}"
+            fits = ", ".join(other for other, its_keys in EVENT_KEYS.items() if key in its_keys)
+            problems.append(read.problem(key, message, f"{key} is for {fits}"))
+    names = [entry.values["name"] for entry in entries if "name" in entry.values]
+    for key in dict.fromkeys((keys[0], _EVENT_NEEDS.get(kind, keys[0]))):
+        if key in read.bad or read.written(key):
+            continue
+        message = f"{read.path} is do: {kind} and has no {key}; expected {_EVENT_MEANINGS[key]}"
+        example = _EVENT_EXAMPLES.get(key, f"who: {next(iter(names), 'viewers')}")
+        problems.append(read.item.problem(f"{read.path}.{key}", message, example))
+    if "who" in keys and read.values.get("who") is not None:
+        _check_population(read, "who", names, problems)
+
+
+def _check_population(read: Read, key: str, names: Sequence[str], problems: list[Problem]) -> bool:
+    """Whether the name at a key is a population's."""
+    name = read.values[key]
+    if name in names:
+        return True
+    meant = nearest(name, names)
+    message = f'{read.path}.{key} is "{name}"; expected a name of clients: {", ".join(names) or "there is none"}'
+    problems.append(read.problem(key, message, f"did you mean {meant}?" if meant else ""))
+    return False
 
 
 def _check_no_other_keys(read: Read, to: PublishTo, source: str, problems: list[Problem]) -> None:

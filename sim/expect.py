@@ -86,7 +86,7 @@ def _metrics() -> tuple[dict[str, Metric], dict[str, Metric], dict[str, Metric]]
     for key in ("lost", "duplicated", "reordered", "unexpected"):
         scoped[f"delivery.{key}"] = Metric(("delivery", key), "", *delivery)
     whole = dict(scoped)
-    for key in ("wanted", "connected", "failed", "reconnects"):
+    for key in ("wanted", "connected", "failed", "disconnected", "reconnects"):
         whole[f"clients.{key}"] = Metric(("clients", key))
     whole["clients.connects_per_s"] = Metric(("clients", "connects_per_s"), "/s")
     whole["generator.workers"] = Metric(("generator", "workers"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sim import kinds
@@ -9,7 +10,7 @@ from sim.fields import REQUIRED, Either, Field, Kind, ListOf, Section, Spec
 from sim.kinds import one_of
 from sim.scenario import DEFAULT_OP, Arrival, EventKind, PublishTo
 
-__all__ = ["SCENARIO", "scenario_schema"]
+__all__ = ["CLIENTS", "EVENT", "EVENT_DOCS", "EVENT_KEYS", "PHASE", "PUBLISH", "SCENARIO", "scenario_schema"]
 
 UNIFORM = Section(
     (
@@ -48,13 +49,14 @@ RECONNECT = Section(
         Field(
             "backoff",
             kinds.BACKOFF,
-            "How long a client waits before it connects again: `500ms`, or drawn from `100ms..2s`.",
+            "Wait before each attempt to connect: with `100ms..2s` the first is 100 ms, each failure doubles it up to 2 s, "
+            "and up to half of it is taken off by chance; `500ms` does not grow.",
         ),
     )
 )
 CHURN = Section(
     (
-        Field("rate", kinds.RATE, "Clients of the population that leave a second, drawn by the seed."),
+        Field("rate", kinds.RATE, "Clients of the population that leave a second; which ones is drawn by the seed."),
         Field("away", kinds.BACKOFF, "How long each stays away: `1s`, or drawn from `500ms..2s`."),
     )
 )
@@ -75,7 +77,7 @@ CLIENTS = Section(
         Field(
             "mid",
             kinds.MID,
-            "The first client's mid, `1000` or `${1000..}`; the next client has the next. No two populations share one.",
+            "Mid of the first client, `1000` or `${1000..}`; the next has the next. No two populations share one.",
             None,
             "0 for all",
         ),
@@ -159,6 +161,28 @@ PHASE = Section(
         ),
     )
 )
+EVENT_KEYS: Mapping[EventKind, tuple[str, ...]] = {
+    EventKind.DISCONNECT: ("who", "fraction", "reconnect"),
+    EventKind.STOP_READING: ("who", "fraction", "for"),
+    EventKind.SILENCE: ("who", "fraction", "for"),
+    EventKind.CHANGE_ROOM: ("who", "fraction", "room"),
+    EventKind.KILL: ("node",),
+    EventKind.PAUSE: ("node", "for"),
+    EventKind.RESTART: ("node",),
+}
+"""What an event of each kind can have beside `at` and `do`; the first one it must have."""
+
+EVENT_DOCS: Mapping[EventKind, str] = {
+    EventKind.DISCONNECT: "The clients close their connections at once.",
+    EventKind.STOP_READING: "The clients leave what arrives in the socket: slow consumers.",
+    EventKind.SILENCE: "The clients send no heartbeats; comet closes who is silent for too long.",
+    EventKind.CHANGE_ROOM: "The clients ask comet for another room (operation 12).",
+    EventKind.KILL: "The node's process ends as by `kill -9`; the cluster starts it again.",
+    EventKind.PAUSE: "The node's process stands still, as by `kill -STOP`, and then goes on.",
+    EventKind.RESTART: "The node's process stops in good order and starts again.",
+}
+"""What an event of each kind does."""
+
 EVENT = Section(
     (
         Field("at", kinds.AT, "When, from the start of the first phase."),
@@ -167,8 +191,8 @@ EVENT = Section(
         Field(
             "fraction",
             kinds.FRACTION,
-            "Share of that population, drawn by the seed; at least one client.",
-            None,
+            "Share of that population; which clients follows from the seed.",
+            1.0,
             "100%",
         ),
         Field("node", kinds.NODE, "The node, as `imctl ps` shows it: `comet-1`, `core`.", None, "needed for nodes"),

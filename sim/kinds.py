@@ -173,8 +173,8 @@ def _parse_at(value: Scalar) -> float:
 
 def _parse_backoff(value: Scalar) -> Backoff:
     low, high = units.parse_duration_range_s(value)
-    if not 0 < high <= MAX_DURATION_S:
-        raise ValueError(f"{units.DURATION_RANGE}, the longest over 0 and at most 720h")
+    if not 0 < low <= high <= MAX_DURATION_S:
+        raise ValueError(f"{units.DURATION_RANGE}, over 0 and at most 720h")
     return Backoff(low, high)
 
 

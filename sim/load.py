@@ -12,8 +12,14 @@ from sim.errors import Problem, ScenarioError
 from sim.expect import ExpectationError, parse_expectation
 from sim.fields import Read, read_section
 from sim.format import SCENARIO, scenario_schema
-from sim.overrides import apply_set, scale_clients, scale_phases
+from sim.include import merge_included, read_text
+from sim.overrides import apply_set, move_events, scale_clients, scale_phases
 from sim.scenario import (
+    Arrival,
+    Backoff,
+    Churn,
+    Event,
+    EventKind,
     Expectation,
     LognormalSize,
     Phase,
@@ -50,13 +56,11 @@ def load_scenario(
         ScenarioError: with everything that is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise ScenarioError([Problem(str(path), 0, 0, "", f"not UTF-8 text: byte {exc.start} is wrong")]) from exc
-    except OSError as exc:
-        hint = "imctl scenarios lists the ones that come with it" if isinstance(exc, FileNotFoundError) else ""
-        what = (exc.strerror or type(exc).__name__).lower()
-        raise ScenarioError([Problem(str(path), 0, 0, "", f"cannot be read: {what}", hint)]) from exc
+        text = read_text(path)
+    except ValueError as exc:
+        missing = isinstance(exc.__cause__, FileNotFoundError)
+        hint = "imctl scenarios lists the ones that come with it" if missing else ""
+        raise ScenarioError([Problem(str(path), 0, 0, "", str(exc), hint)]) from exc
     return parse_scenario(text, file=str(path), sets=sets, clients=clients, duration_s=duration_s, env=env)
 
 
@@ -69,7 +73,11 @@ def parse_scenario(
     duration_s: float | None = None,
     env: Mapping[str, str],
 ) -> Scenario:
-    """Read a scenario from its text; `file` is what problems call it. The rest is as for load_scenario()."""
+    """Read a scenario from its text.
+
+    `file` is what problems call it, and what it includes is looked for beside
+    it; the rest is as for load_scenario().
+    """
     problems: list[Problem] = []
     root = parse_tree(text, file=file, env=env, problems=problems)
     if root is None:
@@ -77,30 +85,38 @@ def parse_scenario(
             message = "the file is empty; expected a scenario"
             problems.append(Problem(file, 1, 1, "", message, "imctl scenarios lists examples"))
         raise ScenarioError(problems)
+    root = merge_included(root, file, env, problems)
     for change in sets:
         apply_set(root, change, problems)
+    late = root.value.get("include") if isinstance(root.value, dict) else None
+    if late is not None and not late.line:
+        problems.append(late.problem("include", "include is given by an option; expected it in the file"))
     read = read_section(SCENARIO, root, "", problems)
     scenario = _build(read, file, clients, duration_s, problems) if read is not None else None
     if scenario is None or problems:
-        raise ScenarioError(_in_order(problems))
+        raise ScenarioError(_in_order(problems, file))
     return scenario
 
 
-def _in_order(problems: Sequence[Problem]) -> list[Problem]:
-    """Return problems as their places follow each other in the file, those of options last."""
-    return sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column))
+def _in_order(problems: Sequence[Problem], file: str) -> list[Problem]:
+    """Return problems as their places follow each other in the file; then those of included files, and of options."""
+    return sorted(problems, key=lambda one: (one.line == 0, one.file != file, one.file, one.line, one.column))
 
 
 def _build(
     read: Read, file: str, clients: int | None, duration_s: float | None, problems: list[Problem]
 ) -> Scenario | None:
     """Make the Scenario of what was read, and check what no single key can tell; None when a part is missing."""
-    sections: dict[str, list[Read]] = {key: list(read.values.get(key, ())) for key in ("clients", "publish", "phases")}
+    sections: dict[str, list[Read]] = {
+        key: list(read.values.get(key, ())) for key in ("clients", "publish", "phases", "events")
+    }
     populations = [_population(entry, problems) for entry in sections["clients"]]
     phases = [_phase(entry) for entry in sections["phases"]]
     whole = [population for population in populations if population is not None]
     timed = [phase for phase in phases if phase is not None]
     complete = len(whole) == len(populations) > 0 and len(timed) == len(phases) > 0
+    end_s = math.fsum(phase.duration_s for phase in timed) if len(timed) == len(phases) > 0 else None
+    events = _events(sections, end_s, problems)
 
     if clients is not None and len(whole) == len(populations) > 0:
         whole = _scaled_clients(whole, clients, problems)
@@ -109,12 +125,15 @@ def _build(
             message = f"the measured phases would last {duration_s:g} s; expected a time over 0"
             problems.append(Problem(f"--duration {duration_s:g}s", 0, 0, "phases", message, "--duration 30s"))
         elif any(phase.measure for phase in timed):
-            timed = list(scale_phases(timed, duration_s))
+            scaled = list(scale_phases(timed, duration_s))
+            events = move_events(events, timed, scaled)
+            timed = scaled
 
     checks.check_unique_names(sections, problems)
     checks.check_phases(sections["phases"], timed, problems)
     if len(whole) == len(populations):
         checks.check_identities(sections["clients"], whole, problems)
+        checks.check_churn(sections["clients"], whole, problems)
     publishers = _publishers(sections, whole, problems)
     expect = _expectations(read, sections["phases"], problems)
     if problems or not complete or read.bad:
@@ -127,6 +146,7 @@ def _build(
         phases=tuple(timed),
         expect=expect,
         path=file,
+        events=tuple(sorted(events, key=lambda event: event.at_s)),
     )
 
 
@@ -150,6 +170,7 @@ def _population(read: Read, problems: list[Problem]) -> Population | None:
     extra: dict[str, Any] = {}
     if connect is not None:
         extra = {"connect_rate_per_s": connect.values["rate"], "connect_inflight": connect.values["inflight"]}
+    churn = values["churn"]
     return Population(
         name=values["name"],
         count=values["count"],
@@ -159,8 +180,14 @@ def _population(read: Read, problems: list[Problem]) -> Population | None:
         keys=values["key"],
         accepts=tuple(dict.fromkeys(values["accepts"])),
         heartbeat_s=values["heartbeat"],
+        reconnect=_backoff(values["reconnect"]),
+        churn=Churn(churn.values["rate"], churn.values["away"]) if churn is not None else None,
         **extra,
     )
+
+
+def _backoff(reconnect: Read | None) -> Backoff | None:
+    return reconnect.values["backoff"] if reconnect is not None else None
 
 
 def _tcp_share(transport: str | Read, problems: list[Problem]) -> float:
@@ -185,7 +212,36 @@ def _phase(read: Read) -> Phase | None:
     if read.bad & {"name", "duration", "measure"}:
         return None
     values = read.values
-    return Phase(values["name"], values["duration"], values["measure"], values.get("publish", 1.0))
+    start, end = values.get("publish", (1.0, 1.0))
+    return Phase(values["name"], values["duration"], values["measure"], start, end if end != start else None)
+
+
+def _events(sections: Mapping[str, list[Read]], end_s: float | None, problems: list[Problem]) -> tuple[Event, ...]:
+    """Return the events that are whole."""
+    events: list[Event] = []
+    for read in sections["events"]:
+        if "do" in read.bad:
+            continue
+        before = len(problems)
+        checks.check_event(read, sections["clients"], end_s, problems)
+        if read.bad or len(problems) > before:
+            continue
+        values = read.values
+        events.append(
+            Event(
+                at_s=values["at"],
+                kind=EventKind(values["do"]),
+                who=values["who"] or "",
+                fraction=values["fraction"],
+                node=values["node"] or "",
+                for_s=values["for"],
+                reconnect=_backoff(values["reconnect"]),
+                room=values["room"] or "",
+                line=read.item.line,
+                column=read.item.column,
+            )
+        )
+    return tuple(events)
 
 
 def _publishers(
@@ -214,6 +270,8 @@ def _publishers(
                 op=read.values["op"],
                 speed=read.values["speed"] or 0,
                 name=name,
+                burst=read.values["burst"],
+                arrival=Arrival(read.values["arrival"]),
             )
         )
     return tuple(publishers)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from sim.errors import Problem
 from sim.fields import nearest
-from sim.scenario import Phase, Population
+from sim.scenario import Event, Phase, Population
 from sim.yaml_tree import Item, parse_value
 
-__all__ = ["apply_set", "scale_clients", "scale_phases"]
+__all__ = ["apply_set", "move_events", "scale_clients", "scale_phases"]
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
@@ -78,6 +78,24 @@ def scale_phases(phases: Sequence[Phase], measured_s: float) -> tuple[Phase, ...
         dataclasses.replace(phase, duration_s=phase.duration_s * measured_s / before) if phase.measure else phase
         for phase in phases
     )
+
+
+def move_events(events: Sequence[Event], before: Sequence[Phase], after: Sequence[Phase]) -> tuple[Event, ...]:
+    """Return the events where they were in their phases, now that those have another length.
+
+    How long an event goes on stays as it is: a node paused for two seconds is that in a shorter run too.
+    """
+    moved: list[Event] = []
+    for event in events:
+        start_s = new_start_s = 0.0
+        for old, new in zip(before, after, strict=True):
+            if event.at_s < start_s + old.duration_s:
+                at_s = new_start_s + (event.at_s - start_s) * new.duration_s / old.duration_s
+                moved.append(dataclasses.replace(event, at_s=at_s))
+                break
+            start_s += old.duration_s
+            new_start_s += new.duration_s
+    return tuple(moved)
 
 
 def _steps(path: str) -> list[str]:

@@ -99,7 +99,7 @@ _LASTING_EVENTS = frozenset((EventKind.STOP_READING, EventKind.SILENCE, EventKin
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A time drawn from `min_s` to `max_s`; what repeated failures make of it is its user's rule."""
+    """Waits: between attempts to connect from `min_s`, doubled with each failure, up to `max_s`."""
 
     min_s: float
     max_s: float
@@ -111,7 +111,7 @@ class Churn:
 
     Args:
         rate_per_s: Clients of the population that leave a second.
-        away: How long each stays away.
+        away: How long each stays away, drawn between the two; the wait between later attempts when it fails to come back.
     """
 
     rate_per_s: float
@@ -157,7 +157,7 @@ class Population:
         connect_rate_per_s: Connects started a second.
         connect_inflight: Connects under way at any time, at most.
         heartbeat_s: Time between heartbeats of a client.
-        reconnect: How long a client waits that lost its connection without wanting to. None: it stays away.
+        reconnect: Waits of a client that lost its connection without wanting to. None: it stays away.
         churn: Clients that leave and come back while the phases run. None: all stay.
     """
 
@@ -229,10 +229,10 @@ class Event:
         at_s: When, from the start of the first phase.
         kind: What.
         who: The population; empty for an event of a node.
-        fraction: Share of that population, over 0.0 and up to 1.0.
+        fraction: Share of that population, over 0.0 and up to 1.0; which clients follows from the seed.
         node: The node's name, such as `comet-1` or `core`; empty for an event of clients.
         for_s: How long, for what lasts. None: to the end of the run; `pause` always has it.
-        reconnect: How long the clients of a `disconnect` stay away. None: they do not come back.
+        reconnect: Waits of the clients of a `disconnect`. None: they do not come back.
         room: Room key a `change_room` goes to; empty: out of every room.
         line: Where it stands in the scenario, from 1.
         column: As `line`.
@@ -275,7 +275,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole run. `path` is the file it came from."""
+    """A whole run. `events` are in the order of time; `path` is the file it came from."""
 
     name: str
     seed: int

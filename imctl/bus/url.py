@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from imctl.errors import ConfigError
 
-__all__ = ["BusUrl", "parse_bus_url"]
+__all__ = ["BusUrl", "parse_bus_url", "show_url"]
+
+_PASSWORD = re.compile(r"([?&][^=&]*password=)[^&#]*", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -82,7 +85,7 @@ def parse_bus_url(url: str) -> BusUrl:
     parts = urlsplit(url)
     login, at, addresses = parts.netloc.rpartition("@")
     name, colon, secret = login.partition(":")
-    shown = _shown(url)
+    shown = show_url(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     parameters = dict(pairs)
     if len(parameters) < len(pairs):
@@ -105,11 +108,11 @@ def _host(address: str, shown: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _shown(url: str) -> str:
+def show_url(url: str) -> str:
+    """Return the URL as people may see it: passwords are ***."""
     parts = urlsplit(url)
     login, at, addresses = parts.netloc.rpartition("@")
     if at and ":" in login:
-        login = login.partition(":")[0] + ":***"
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, "***" if "password" in name else value) for name, value in pairs], safe="*/:,")
-    return urlunsplit(parts._replace(netloc=f"{login}{at}{addresses}", query=query))
+        netloc = f"{login.partition(':')[0]}:***@{addresses}"
+        url = url.replace(f"//{parts.netloc}", f"//{netloc}", 1)
+    return _PASSWORD.sub(r"\1***", url)

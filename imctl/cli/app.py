@@ -43,6 +43,7 @@ COMMANDS = (
     "online",
     "decode",
     "sim",
+    "report",
     "check",
     "schema",
     "scenarios",

@@ -12,8 +12,9 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from imctl.bus.url import show_url
 from imctl.cluster.ports import Wanted
 from imctl.errors import ConfigError
 
@@ -214,11 +215,8 @@ def _as_field(cls: Any, name: str, value: Any) -> Any:
 
 
 def without_password(url: str) -> str:
-    """Return a URL that can be shown: its password is ***."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+    """Return a URL that can be shown: its passwords are ***."""
+    return show_url(url)
 
 
 def shareable(url: str) -> bool:
@@ -285,7 +283,7 @@ def _check(options: ClusterOptions) -> None:
     if not shareable(options.bus):
         raise OptionsError(
             f"{reason} puts logic and job into processes of their own, and {options.bus} lives in one process only",
-            hint="this version has no bus that processes can share yet: leave it away; --comet N scales on its own",
+            hint="use a broker: --bus redis://127.0.0.1:6379 (or kafka://, mqtt://); --comet N needs none",
         )
     if options.logics > 1 and not shareable(options.store):
         raise OptionsError(

@@ -43,9 +43,7 @@ class Connection:
         wait_s: Longest wait for an answer.
     """
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, part: str, wait_s: float
-    ) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, part: str, wait_s: float) -> None:
         self.part = part
         self.is_ws = part == "ws"
         self.closed = False
@@ -221,4 +219,3 @@ class Connection:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._writer.wait_closed()
-

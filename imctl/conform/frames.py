@@ -34,9 +34,7 @@ _DIALOGUES = [
         "closed",
         source="header-len-17",
     ),
-    Dialogue(
-        "header-len-0", "and none", lambda lab: [[header(16, header_len=0)]], "closed", source="header-len-0"
-    ),
+    Dialogue("header-len-0", "and none", lambda lab: [[header(16, header_len=0)]], "closed", source="header-len-0"),
     Dialogue(
         "pack-len-0",
         "a pack length of 0 is an empty body, and the next frame follows the header",
@@ -45,13 +43,9 @@ _DIALOGUES = [
         source="pack-len-0",
         ws="pack-len-0",
     ),
-    Dialogue(
-        "pack-len-15", "as is 15", lambda lab: [[header(15)]], _ECHO, source="pack-len-15", ws="pack-len-15"
-    ),
+    Dialogue("pack-len-15", "as is 15", lambda lab: [[header(15)]], _ECHO, source="pack-len-15", ws="pack-len-15"),
     Dialogue("pack-len-16", "16 is an empty body", lambda lab: [[header(16)]], _ECHO, source="pack-len-16"),
-    Dialogue(
-        "pack-len-17", "17 is a body of one byte", lambda lab: [[header(17) + b"Z"]], _ECHO, source="pack-len-17"
-    ),
+    Dialogue("pack-len-17", "17 is a body of one byte", lambda lab: [[header(17) + b"Z"]], _ECHO, source="pack-len-17"),
     Dialogue(
         "pack-len-negative",
         "a negative pack length is an empty body over TCP, and closes over WebSocket",

@@ -16,7 +16,6 @@ from imctl.conform.connection import Connection
 from imctl.conform.target import PARTS, Target
 from imctl.conform.text import joined
 from protocol.bodies import AuthToken
-from protocol.frame import pack_frame
 from protocol.operation import Operation
 
 if TYPE_CHECKING:

@@ -229,31 +229,91 @@ _DIGITS = b"0123456789" * 2000
 _TABLE: list[tuple[str, str, str, list[tuple[str, ...]], _Run]] = [
     ("keys", "a push by key reaches a client that accepts the operation", "keys-accepted", [(_ONE,)], _keys),
     ("keys-not-accepted", "and no other", "keys-not-accepted", [(_LAST,)], _keys_not_accepted),
-    ("keys-no-accepts", "without accepts a client gets room messages only", "keys-no-accepts", [(_LAST,)], _keys_no_accepts),
+    (
+        "keys-no-accepts",
+        "without accepts a client gets room messages only",
+        "keys-no-accepts",
+        [(_LAST,)],
+        _keys_no_accepts,
+    ),
     ("keys-several", "several keys, one of them unknown", "keys-several", [(_ONE,), (_ONE,)], _keys_several),
     ("keys-twice", "a key given twice gets two copies", "keys-twice", [(_ONE, _ONE)], _keys_twice),
-    ("keys-op-default", "without an operation it is 0", "keys-op-default-0", [("op 0 seq 0 '{\"test\":1}'",)], _keys_op(None)),
+    (
+        "keys-op-default",
+        "without an operation it is 0",
+        "keys-op-default-0",
+        [("op 0 seq 0 '{\"test\":1}'",)],
+        _keys_op(None),
+    ),
     ("keys-op-negative", "operation -5", "keys-negative-op", [("op -5 seq 0 '{\"test\":1}'",)], _keys_op(-5)),
     ("keys-op-9", "operation 9, the container's own", "keys-op-9", [("op 9 seq 0 '{\"test\":1}'",)], _keys_op(9)),
     ("keys-op-3", "operation 3 is no heartbeat reply", "keys-op-3", [("op 3 seq 0 '{\"test\":1}'",)], _keys_op(3)),
     ("keys-anonymous", "a client with mid 0 is reached by its key", "keys-anonymous", [(_ONE,)], _anonymous),
     ("mids-two-keys", "a user's every connection gets it", "mids-two-keys", [(_ONE,), (_ONE,)], _mids_two_keys),
-    ("mids-several", "several users, one offline, one given twice: one copy each", "mids-several", [(_ONE,), (_ONE,)], _mids_several),
+    (
+        "mids-several",
+        "several users, one offline, one given twice: one copy each",
+        "mids-several",
+        [(_ONE,), (_ONE,)],
+        _mids_several,
+    ),
     ("room", "all members get it, whatever they accept, and nobody else", "room-single", [(_ONE,), (_ONE,), ()], _room),
-    ("room-three", "three in a row come in order", "room-three-quickly", [tuple(f"op {1000 + n} seq 0 '{n}'" for n in range(3))], _room_three),
+    (
+        "room-three",
+        "three in a row come in order",
+        "room-three-quickly",
+        [tuple(f"op {1000 + n} seq 0 '{n}'" for n in range(3))],
+        _room_three,
+    ),
     ("two-rooms", "each room its own", "two-rooms", [("op 1000 seq 0 'to a'",), ("op 1000 seq 0 'to b'",)], _two_rooms),
     ("room-non-ascii", "a room name is text, escaped in the query only", "room-non-ascii", [(_ONE,)], _room_non_ascii),
-    ("room-changed", "after op 12 the new room's messages come, the old one's not", "room-change-then-push", [("op 1000 seq 0 'to new'",)], _room_changed),
+    (
+        "room-changed",
+        "after op 12 the new room's messages come, the old one's not",
+        "room-change-then-push",
+        [("op 1000 seq 0 'to new'",)],
+        _room_changed,
+    ),
     ("room-left", "after leaving none comes", "room-leave-then-push", [(_ONE,), ()], _room_left),
-    ("sub", "op 14 adds to what is accepted, op 16 takes away", "sub-then-push", [tuple(f"op {op} seq 0 '{n}'" for n, op in ((2, 1000), (3, 7000), (5, 7001)))], _subscribed),
+    (
+        "sub",
+        "op 14 adds to what is accepted, op 16 takes away",
+        "sub-then-push",
+        [tuple(f"op {op} seq 0 '{n}'" for n, op in ((2, 1000), (3, 7000), (5, 7001)))],
+        _subscribed,
+    ),
     ("sub-bad-list", "a bad element spoils the whole list", "sub-bad-list-then-push", [(_LAST,)], _bad_list),
-    ("all", "a push to all reaches who accepts the operation, in a room or not", "all-no-speed, all-not-accepted", [("op OP0 seq 0 '{\"all\":1}'",), ()], _all),
+    (
+        "all",
+        "a push to all reaches who accepts the operation, in a room or not",
+        "all-no-speed, all-not-accepted",
+        [("op OP0 seq 0 '{\"all\":1}'",), ()],
+        _all,
+    ),
     ("all-speed", "also with a speed", "all-speed-10", [("op OP0 seq 0 '{\"all\":1}'",)] * 2, _all_speed),
     ("body-0", "an empty body, by key and by room", "body-size-0", [("op 1000 seq 0", "op 1001 seq 0")], _sized(b"")),
     ("body-1", "a byte", "body-size-1", [("op 1000 seq 0 'x'", "op 1001 seq 0 'x'")], _sized(b"x")),
-    ("body-4096", "4096 bytes", "body-size-4096", [tuple(f"op {op} seq 0 '0123456789012345'... 4096 bytes" for op in (1000, 1001))], _sized(_DIGITS[:4096])),
-    ("body-20000", "more than a client may send", "body-size-20000", [tuple(f"op {op} seq 0 '0123456789012345'... 20000 bytes" for op in (1000, 1001))], _sized(_DIGITS)),
-    ("body-binary", "any bytes", "body-binary", [tuple(f"op {op} seq 0 0x00ff0a0d80" for op in (1000, 1001))], _sized(b"\0\xff\n\r\x80")),
+    (
+        "body-4096",
+        "4096 bytes",
+        "body-size-4096",
+        [tuple(f"op {op} seq 0 '0123456789012345'... 4096 bytes" for op in (1000, 1001))],
+        _sized(_DIGITS[:4096]),
+    ),
+    (
+        "body-20000",
+        "more than a client may send",
+        "body-size-20000",
+        [tuple(f"op {op} seq 0 '0123456789012345'... 20000 bytes" for op in (1000, 1001))],
+        _sized(_DIGITS),
+    ),
+    (
+        "body-binary",
+        "any bytes",
+        "body-binary",
+        [tuple(f"op {op} seq 0 0x00ff0a0d80" for op in (1000, 1001))],
+        _sized(b"\0\xff\n\r\x80"),
+    ),
 ]
 
 
@@ -279,7 +339,14 @@ def _cases(part: str) -> list[Case]:
     last = _shown(part, "op 1001 seq 0 'last'")
     mids = f"{'; '.join(sorted((_shown(part, _ONE), last)))} | {last}"
     rest = [
-        ("mids-not-accepted", "of a user's connections those that accept the operation", "mids-not-accepted", mids, {}, _mids_not_accepted),
+        (
+            "mids-not-accepted",
+            "of a user's connections those that accept the operation",
+            "mids-not-accepted",
+            mids,
+            {},
+            _mids_not_accepted,
+        ),
         ("room-25", "25 in a row all come", "room-25-quickly", "25 messages, each once", {}, _room_25),
         (
             "room-same",
@@ -293,7 +360,17 @@ def _cases(part: str) -> list[Case]:
     for name, shows, recording, expected, accepted, run in rest:
         source = f"{part}-pushes.jsonl: {recording}"
         found.append(
-            Case(f"{area}.{name}", area, shows, source, (part, "http"), expected, _bound(run, part), accepted, limit_s=30.0)
+            Case(
+                f"{area}.{name}",
+                area,
+                shows,
+                source,
+                (part, "http"),
+                expected,
+                _bound(run, part),
+                accepted,
+                limit_s=30.0,
+            )
         )
     return found
 

@@ -52,9 +52,7 @@ def _handshake(part: str) -> Callable[[Lab], Awaitable[str]]:
         beat = frame(Operation.HEARTBEAT)
         chat = asyncio.create_task(_chat(busy, masked(beat) if busy.is_ws else beat, _STEP_S), name="conform chat")
         try:
-            lived_s = await asyncio.gather(
-                _ended_s(lab, silent, _HANDSHAKE_S), _ended_s(lab, busy, _HANDSHAKE_S)
-            )
+            lived_s = await asyncio.gather(_ended_s(lab, silent, _HANDSHAKE_S), _ended_s(lab, busy, _HANDSHAKE_S))
         except SilentError as exc:
             return f"{exc.seen or 'open'} after {exc.waited_s:g} s"
         finally:
@@ -148,13 +146,17 @@ def _timer(case_id: str, shows: str, source: str, needs: tuple[str, ...], expect
     return Case(case_id, case_id.partition(".")[0], shows, source, needs, expected, run, slow=True, limit_s=120.0)
 
 
-_STRIKES = {"GOAWAY 11": "goim's servers end a connection that is pinged without a call, though its clients do just that"}
+_STRIKES = {
+    "GOAWAY 11": "goim's servers end a connection that is pinged without a call, though its clients do just that"
+}
 
 
 def _pinged(case_id: str, source: str, part: str) -> Case:
     shows = f"an idle connection may be pinged every {_PING_S:g} s, as goim's clients do"
     run, expected = _idle_pings(part), f"{_PINGS} pings answered"
-    return Case(case_id, case_id.partition(".")[0], shows, source, (part,), expected, run, _STRIKES, True, limit_s=120.0)
+    return Case(
+        case_id, case_id.partition(".")[0], shows, source, (part,), expected, run, _STRIKES, True, limit_s=120.0
+    )
 
 
 async def _auth_slowly(lab: Lab) -> str:

@@ -81,10 +81,10 @@ _TABLE: list[tuple[str, str, bytes, str]] = [
         + b"\r\n",
         _OK,
     ),
-    ("header-no-colon", "a header without a colon", UPGRADE.replace(b"Host: ", b"Host"), _CLOSED),
+    ("header-no-colon", "a header without a colon", UPGRADE[:-2] + b"broken\r\n\r\n", _CLOSED),
     ("bad-request-line", "no request line", b"GARBAGE\r\n\r\n", _CLOSED),
     ("long-header", "a header longer than the read buffer is taken", _with(Long="x" * 9000), _OK),
-    ("folded-spaces", "space around values", UPGRADE.replace(b": ", b":   ").replace(b"\r\n", b" \r\n", 5), _OK),
+    ("folded-spaces", "space around values", _with(Upgrade="  websocket  "), _OK),
 ]
 
 _ACCEPTED: Mapping[str, Mapping[str, str]] = {

@@ -109,8 +109,7 @@ class RequestDecoder:
     def __init__(self, *, max_head: int = 1 << 20, max_body: int) -> None:
         self._max_head = max_head
         self._max_body = max_body
-        self._parser = HttpRequestParser(self)
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # not an error, just not read
+        self._parser = self._new_parser()
         self._complete: deque[HttpRequest] = deque()
         self._error: HttpError | None = None
         self._has_begun = False
@@ -155,22 +154,29 @@ class RequestDecoder:
             raise self._error
         return None
 
+    def _new_parser(self) -> HttpRequestParser:
+        parser = HttpRequestParser(self)
+        # What follows the last request is thrown away, not refused.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
     def _parse(self, data: bytes) -> None:
-        rest = memoryview(data)
+        rest: bytes | memoryview = data
         while True:
             try:
                 self._parser.feed_data(rest)
                 return
             except HttpParserUpgrade as exc:
-                # Nothing is upgraded to here, which HTTP allows; Java's client offers h2c with every request.
-                # llhttp leaves such a request after its head, so it gets another head, without the offer.
-                rest = rest[exc.args[0] :]
+                # Nothing is upgraded to here, which HTTP allows; Java's client offers h2c in its first request.
+                # llhttp leaves such a request after its head, so another is given the head without the offer.
+                rest = memoryview(rest)[exc.args[0] :]
                 version = self._parser.get_http_version().encode()
                 lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._target, version)]
                 lines += [b"%b: %b" % header for header in self._headers.items()]
+                self._parser = self._new_parser()
                 self._parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
-    # llhttp calls the rest.
+    # Called from within the parser's feed_data().
 
     def on_message_begin(self) -> None:
         self._has_begun = True
@@ -234,10 +240,8 @@ class RequestDecoder:
             raise BodyTooLargeError(*self._method_and_target(), size, self._max_body)
 
     def _method_and_target(self) -> tuple[str, str]:
-        target = self._target.decode("ascii")
-        return self._parser.get_method().decode("ascii"), target if target.startswith("/") else _ABSOLUTE.sub(
-            "", target, 1
-        )
+        method, target = self._parser.get_method().decode("ascii"), self._target.decode("ascii")
+        return method, target if target.startswith("/") else _ABSOLUTE.sub("", target, 1)
 
 
 def serialize_head(status: int, headers: list[tuple[str, str]]) -> bytes:

@@ -1,6 +1,6 @@
 """The listener of logic's HTTP API.
 
-A protocol of our own over `imctl.logic.http1` in place of aiohttp's server, which
+A protocol over httptools (`imctl.logic.http1`) in place of aiohttp's server, which
 spends about 75 us of CPU on a push, mostly for two tasks and a dozen objects a
 request; this spends about a fifth of it.
 """

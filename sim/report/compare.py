@@ -21,7 +21,6 @@ are shown and never judged.
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
@@ -37,7 +36,7 @@ from sim.report.model import (
     Verdict,
 )
 
-__all__ = ["compare_reports", "parse_tolerance"]
+__all__ = ["compare_reports"]
 
 FLOOR_MS = 1.0
 CONNECT_FLOOR_S = 0.5
@@ -50,18 +49,6 @@ _FAULTS = ("lost", "duplicated", "reordered", "unexpected")
 
 Curve = Sequence[tuple[float, float]]
 """(share of the deliveries, the latency in ms that this share does not exceed), both rising."""
-
-
-def parse_tolerance(text: str) -> float:
-    """Return the percent of `10%`.
-
-    Raises:
-        ValueError: it is something else; the text says what was expected.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a tolerance; expected a share such as 10%")
-    return float(match[1])
 
 
 def compare_reports(a: RunReport, b: RunReport, *, tolerance_percent: float, names: tuple[str, str]) -> Comparison:

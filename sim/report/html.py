@@ -24,6 +24,7 @@ from sim.report.tables import (
     clients_table,
     curve_table,
     delivery_table,
+    events_table,
     expectations_table,
     facts_line,
     format_ms,
@@ -99,11 +100,11 @@ def _figures(report: RunReport) -> Iterator[tuple[str, str, bool]]:
     latency, delivery = report.latency_ms, report.delivery
     for name, value in (("latency p50", latency.p50), ("p99", latency.p99), ("max", latency.max)):
         yield name, "-" if value is None else f"{format_ms(value)} ms", False
-    yield "deliveries a second", f"{delivery.deliveries_per_s:,.0f}", False
+    yield "deliveries/s", f"{delivery.deliveries_per_s:,.0f}", False
     yield "delivered", f"{delivery.delivered:,}", False
     yield "lost", f"{delivery.lost:,}", delivery.lost > 0
-    wrong = delivery.duplicated + delivery.reordered + delivery.unexpected
-    yield "copied, out of order, unexpected", f"{wrong:,}", wrong > 0
+    wrong = delivery.duplicated, delivery.reordered, delivery.unexpected
+    yield "dup. / reord. / unexp.", " / ".join(f"{count:,}" for count in wrong), any(wrong)
     yield "clients", f"{report.clients.connected:,}", report.clients.failed > 0
 
 
@@ -119,6 +120,8 @@ def _body(report: RunReport) -> Iterator[str]:
     yield from _section(latency_table(report))
     if report.series:
         yield _chart("traffic", "Deliveries and published messages a second")
+    if any(row.lost for row in report.series):
+        yield _chart("lost", "Lost deliveries, by the second in which their messages were pushed")
     yield from _section(delivery_table(report))
     pair = [_chart("curve", "Percentile curve")] if report.latency_buckets_ms else []
     if report.series:
@@ -126,8 +129,10 @@ def _body(report: RunReport) -> Iterator[str]:
     if report.node_series:
         pair += [_chart("cpu", "CPU of the nodes, % of a core"), _chart("memory", "Memory of the nodes, MB")]
     yield f'<div class="pair">{"".join(pair)}</div>'
-    for table in (nodes_table(report), publishing_table(report), clients_table(report), machine_table(report)):
+    for table in (events_table(report), nodes_table(report), publishing_table(report)):
         yield from _section(table)
+    yield from _section(clients_table(report))
+    yield from _section(machine_table(report))
     for table in (curve_table(report), seconds_table(report), _node_seconds(report)):
         if table is not None:
             yield f"<section><details><summary>{escape(table.title)}</summary>{_table(table)}</details></section>"
@@ -196,8 +201,8 @@ def _data(report: RunReport) -> str:
     data = {
         "seconds": len(report.series),
         "log": _wants_log(report),
-        "lost": any(row.lost for row in report.series),
         "phases": _spans(report),
+        "events": [{"at_s": event.at_s, "name": f"{event.do} {event.target}".strip()} for event in report.events],
         "series": {
             name: [getattr(row, name) for row in report.series]
             for name in ("at_s", "p50_ms", "p90_ms", "p99_ms", "max_ms", "delivered", "messages", "lost", "connected")

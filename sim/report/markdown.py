@@ -16,6 +16,7 @@ from sim.report.tables import (
     baseline_table,
     clients_table,
     delivery_table,
+    events_table,
     expectations_table,
     facts_line,
     latency_table,
@@ -44,7 +45,7 @@ def markdown_text(report: RunReport) -> str:
     tables = [expectations_table(report), latency_table(report), delivery_table(report)]
     if report.baseline is not None:
         tables.insert(1, baseline_table(report.baseline))
-    tables += [publishing_table(report), nodes_table(report), clients_table(report)]
+    tables += [publishing_table(report), events_table(report), nodes_table(report), clients_table(report)]
     for table in tables:
         if table is not None:
             lines += _table(table)

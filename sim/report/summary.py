@@ -172,7 +172,8 @@ def _compared(comparison: Comparison, *, everything: bool) -> list[RenderableTyp
     found = baseline_table(comparison, everything=everything)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
     for number, name in enumerate(found.head):
-        table.add_column(name, justify="left" if number < found.texts else "right", no_wrap=True)
+        # The verdict, with its reason, is what may wrap.
+        table.add_column(name, justify="left" if number < found.texts else "right", no_wrap=number != 1)
     for row in found.rows:
         table.add_row(*(Text(cell.text, style=_MARKS[cell.mark]) for cell in row))
     parts: list[RenderableType] = [table] if found.rows else []

@@ -29,6 +29,7 @@ __all__ = [
     "clients_table",
     "curve_table",
     "delivery_table",
+    "events_table",
     "expectations_table",
     "facts_line",
     "format_counts",
@@ -172,6 +173,23 @@ def nodes_table(report: RunReport) -> Table | None:
     return Table("Nodes", ("", "pid", "CPU", "memory", "drops"), tuple(rows))
 
 
+def events_table(report: RunReport) -> Table | None:
+    """Return what was done to clients and nodes; None when nothing was."""
+    if not report.events:
+        return None
+    rows = tuple(
+        (
+            Cell(event.do),
+            Cell(event.target),
+            Cell(f"{event.at_s:.2f} s"),
+            Cell(f"{event.count:,}"),
+            Cell("-" if event.for_s is None else format_duration(event.for_s)),
+        )
+        for event in report.events
+    )
+    return Table("Events", ("", "who", "at", "how many", "for"), rows, texts=2)
+
+
 def clients_table(report: RunReport) -> Table:
     """Return the clients and the health of the load generator."""
     clients, generator = report.clients, report.generator
@@ -179,6 +197,7 @@ def clients_table(report: RunReport) -> Table:
         ("clients connected", f"{clients.connected:,} of {clients.wanted:,}", Mark.NONE),
         ("clients failed", f"{clients.failed:,}", Mark.BAD if clients.failed else Mark.NONE),
         ("connects a second", format_value(clients.connects_per_s, ""), Mark.NONE),
+        ("connections that ended unwanted", f"{clients.disconnected:,}", Mark.NONE),
         ("reconnects", f"{clients.reconnects:,}", Mark.NONE),
         ("generator workers", f"{generator.workers:,}", Mark.NONE),
         ("busiest generator process, CPU", f"{generator.cpu_percent:.0f}%", Mark.NONE),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,7 +11,16 @@ from pathlib import Path
 
 from tests.conftest import end_with_parent, free_port
 
-__all__ = ["Program", "durable_redis"]
+__all__ = ["Program", "durable_redis", "until"]
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
+    """Return once the condition holds; for what other tasks or processes do, which no event here tells of."""
+    async with asyncio.timeout(timeout_s):
+        for _ in itertools.count():
+            if condition():
+                return
+            await asyncio.sleep(0.01)
 
 
 class Program:
@@ -22,9 +33,7 @@ class Program:
         url: Of a bus on it, with PORT in it.
     """
 
-    def __init__(
-        self, command: Callable[[int, Path], list[str]], folder: Path, *, ready: bytes, url: str
-    ) -> None:
+    def __init__(self, command: Callable[[int, Path], list[str]], folder: Path, *, ready: bytes, url: str) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self._command = command

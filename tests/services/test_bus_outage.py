@@ -15,6 +15,7 @@ import pytest
 
 from imctl.bus.contract import Bus, BusError, Record, Subscription
 from imctl.bus.factory import open_bus
+from tests.services.brokers import until
 from tests.services.conftest import Broker
 
 
@@ -82,18 +83,15 @@ async def test_nothing_published_is_lost_when_the_broker_goes_and_comes_back_und
         taking = asyncio.create_task(take(await job.subscribe("g")))
         publishing = [asyncio.create_task(publish(i, logic)) for i in range(4)]
         async with asyncio.timeout(60):
-            while len(received) < 200:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(received) >= 200)
             await asyncio.to_thread(broker.stop)
             await asyncio.sleep(1.0)
             before = len(taken)
             await asyncio.to_thread(broker.start)
-            while len(taken) < before + 200:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(taken) >= before + 200)
             stopping.set()
             await asyncio.gather(*publishing)
-            while not taken <= {record.value for record in received}:
-                await asyncio.sleep(0.01)
+            await until(lambda: taken <= {record.value for record in received})
         taking.cancel()
         await asyncio.wait((taking,))
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imctl.cli.context import Context, examples, run
+from imctl.cli.exits import Exit
+from imctl.cli.reports import ReportFiles, Tolerance, add_baseline, check_reports, load_baseline, write_reports
 from imctl.cli.values import parse_duration
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ def register(app: typer.Typer) -> None:
             "imctl sim scenarios/room.yaml",
             "imctl sim room --clients 10000 --json",
             "imctl sim room --set publish[0].rate=100/s --set phases.steady.duration=30s",
+            "imctl sim room --report run.html --report junit.xml --baseline main.json --tolerance 20%",
             "imctl sim smoke --target 'goim://10.0.0.5?tcp=3101&ws=3102&http=3111'",
         ),
     )
@@ -49,6 +53,11 @@ def register(app: typer.Typer) -> None:
             int | None, typer.Option(metavar="N", min=1, max=64, help="Processes that hold clients (one a core)")
         ] = None,
         seed: Annotated[int | None, typer.Option(metavar="N", help="Instead of the scenario's seed")] = None,
+        reports: ReportFiles = None,
+        baseline: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="JSON report of an earlier run; exit 7 when slower than it")
+        ] = None,
+        tolerance: Tolerance = None,
     ) -> None:
         """Run a scenario: connect its clients, push, and report latency and loss
 
@@ -56,7 +65,8 @@ def register(app: typer.Typer) -> None:
         is none, it starts a private one and ends it afterwards. The exit code
         is 0 when every expectation holds, 1 when one fails, 3 when the
         scenario is not valid, 4 when the cluster cannot be reached, 5 when the
-        load generator itself was the bottleneck.
+        load generator itself was the bottleneck, 7 when all is well but slower
+        than the --baseline.
         """
         imctl = Context.of(ctx)
         from sim.errors import SimError
@@ -73,10 +83,15 @@ def register(app: typer.Typer) -> None:
         loaded = load_scenario(
             find_scenario(scenario), sets=changes, clients=clients, duration_s=duration, env=os.environ
         )
-        result = run(_run(loaded, known, workers, imctl))
-        imctl.printer.result(RunSummary(result.report, result.buckets))
-        if result.report.exit_code:
-            raise typer.Exit(result.report.exit_code)
+        check_reports(reports)
+        earlier = load_baseline(baseline, tolerance)
+        report = run(_run(loaded, known, workers, imctl)).report
+        if earlier is not None and baseline is not None:
+            report = add_baseline(report, earlier, baseline, tolerance)
+        imctl.printer.result(RunSummary(report))
+        written = write_reports(report, reports, imctl.printer)
+        if code := report.exit_code or (Exit.OK if written else Exit.FAILED):
+            raise typer.Exit(code)
 
 
 async def _run(scenario: Scenario, known: Target | None, workers: int | None, imctl: Context) -> RunResult:

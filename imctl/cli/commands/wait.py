@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +12,26 @@ from imctl.cli.context import Context, examples, run
 from imctl.cli.exits import TimedOutError
 from imctl.cli.values import parse_duration
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = ["register"]
 
 _POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A cluster that is ready."""
+
+    cluster: str
+    ready: bool
+    nodes: int
+    waited_ms: int
+
+    def render(self, console: Console) -> None:
+        """Say so."""
+        console.print(f"cluster {self.cluster} is ready: {self.nodes} nodes running, waited {self.waited_ms} ms")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +52,7 @@ def register(app: typer.Typer) -> None:
         imctl.printer.result(run(_wait(imctl.cluster, timeout)))
 
 
-async def _wait(cluster: str, timeout_s: float) -> dict[str, Any]:
+async def _wait(cluster: str, timeout_s: float) -> Waited:
     import asyncio
 
     from imctl.cluster.client import ControlClient, find_cluster
@@ -49,7 +67,7 @@ async def _wait(cluster: str, timeout_s: float) -> dict[str, Any]:
             waiting = [f"{node['name']} is {node['state']}" for node in nodes if node["state"] != "running"]
             if not waiting:
                 waited_ms = int((time.monotonic() - began_s) * 1000)
-                return {"cluster": cluster, "ready": True, "nodes": len(nodes), "waited_ms": waited_ms}
+                return Waited(cluster, True, len(nodes), waited_ms)
             missing = ", ".join(waiting)
         except ClusterError as exc:
             missing = str(exc)

@@ -26,27 +26,53 @@
     return Math.floor(minutes / 60) + ":" + String(minutes % 60).padStart(2, "0") + ":" + text;
   }
 
-  // Phases as bands behind the lines, every second one shaded, names at the top.
-  function phases(plot) {
-    var ctx = plot.ctx, ratio = devicePixelRatio, box = plot.bbox, free = -Infinity;
+  // Phases behind the lines, every second one shaded.
+  function bands(plot) {
+    var ctx = plot.ctx, box = plot.bbox;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(box.left, box.top, box.width, box.height);
+    ctx.clip();
+    ctx.fillStyle = color("band");
+    data.phases.forEach(function (phase, index) {
+      var left = plot.valToPos(phase.from_s, "x", true);
+      if (index % 2) ctx.fillRect(left, box.top, plot.valToPos(phase.to_s, "x", true) - left, box.height);
+    });
+    ctx.restore();
+  }
+
+  // Names of the phases at the top, where they have room; below them what was done to the cluster, as lines with
+  // their names, one under the other where they are close.
+  function names(plot) {
+    var ctx = plot.ctx, ratio = devicePixelRatio, box = plot.bbox, ends = [];
     ctx.save();
     ctx.beginPath();
     ctx.rect(box.left, box.top, box.width, box.height);
     ctx.clip();
     ctx.font = 11 * ratio + "px system-ui, sans-serif";
     ctx.textBaseline = "top";
-    data.phases.forEach(function (phase, index) {
-      var left = plot.valToPos(phase.from_s, "x", true), right = plot.valToPos(phase.to_s, "x", true);
-      if (index % 2) {
-        ctx.fillStyle = color("band");
-        ctx.fillRect(left, box.top, right - left, box.height);
-      }
-      var at = Math.max(left, box.left) + 5 * ratio, width = ctx.measureText(phase.name).width;
-      if (at > free && at + width < Math.min(right, box.left + box.width)) {
-        ctx.fillStyle = color("soft");
-        ctx.fillText(phase.name, at, box.top + 4 * ratio);
-        free = at + width;
-      }
+    ctx.textAlign = "left";
+    ctx.fillStyle = color("soft");
+    data.phases.forEach(function (phase) {
+      var left = Math.max(plot.valToPos(phase.from_s, "x", true), box.left) + 5 * ratio;
+      var right = Math.min(plot.valToPos(phase.to_s, "x", true), box.left + box.width);
+      if (left + ctx.measureText(phase.name).width < right) ctx.fillText(phase.name, left, box.top + 4 * ratio);
+    });
+    ctx.strokeStyle = ctx.fillStyle = color("seven");
+    ctx.lineWidth = ratio;
+    ctx.setLineDash([4 * ratio, 3 * ratio]);
+    data.events.forEach(function (event) {
+      var at = Math.round(plot.valToPos(event.at_s, "x", true)), width = ctx.measureText(event.name).width + 8 * ratio;
+      if (at < box.left - width || at > box.left + box.width) return;
+      ctx.beginPath();
+      ctx.moveTo(at, box.top);
+      ctx.lineTo(at, box.top + box.height);
+      ctx.stroke();
+      var left = Math.max(box.left, Math.min(at, box.left + box.width - width)), row = 0;
+      while (row < 4 && ends[row] > left) row++;
+      if (row === 4) return;
+      ends[row] = left + width;
+      ctx.fillText(event.name, left + 4 * ratio, box.top + (20 + row * 14) * ratio);
     });
     ctx.restore();
   }
@@ -56,6 +82,13 @@
       stroke: color("soft"), font: "12px system-ui, sans-serif",
       grid: { stroke: color("rule"), width: 1 }, ticks: { stroke: color("line"), width: 1, size: 5 }
     }, more);
+  }
+  function time_axis() {
+    return axis({ incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400],
+                  values: function (_, ticks) { return ticks.map(clock); } });
+  }
+  function value_axis(more) {
+    return axis(Object.assign({ size: 64, values: function (_, ticks) { return ticks.map(number); } }, more));
   }
   function line(label, name, unit, more) {
     var tone = color(name);
@@ -70,9 +103,8 @@
       legend: { markers: { width: 2 } },
       cursor: { sync: { key: "time" }, points: { size: 6 } },
       scales: { x: { time: false }, y: { range: from_zero } },
-      axes: [axis({ values: function (_, ticks) { return ticks.map(clock); } }),
-             axis({ size: 64, values: function (_, ticks) { return ticks.map(number); } })],
-      hooks: { drawClear: [phases] }
+      axes: [time_axis(), value_axis()],
+      hooks: { drawClear: [bands], draw: [names] }
     }, options);
     var plot = new uPlot(settings, columns, box);
     plots.push([plot, box]);
@@ -83,12 +115,15 @@
   function time() {
     return { label: "second", value: function (_, value) { return value == null ? "-" : clock(value); } };
   }
-  // 1, 2, 5, 10, ... with a number each: powers of ten alone say little on a scale that spans two of them.
+  // 1, 2, 5, 10, ... each with its number: powers of ten alone say little on a scale that spans two of them.
   function log_splits(_, __, low, high) {
-    var found = [];
+    var found = [], steps = high / low < 1000 ? [1, 2, 5] : [1];
     for (var power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
-      [1, 2, 5].forEach(function (step) { found.push(Number((step * Math.pow(10, power)).toPrecision(2))); });
+      steps.forEach(function (step) { found.push(Number((step * Math.pow(10, power)).toPrecision(2))); });
     return found.filter(function (value) { return value >= low && value <= high; });
+  }
+  function log_axis() {
+    return value_axis({ splits: log_splits, filter: function (_, splits) { return splits; } });
   }
   function log_range(_, low, high) {
     if (!(low > 0)) low = 0.1;
@@ -102,8 +137,7 @@
     };
     if (logarithmic) {
       options.scales = { x: { time: false }, y: { distr: 3, range: log_range } };
-      options.axes = [axis({ values: function (_, ticks) { return ticks.map(clock); } }),
-                      axis({ size: 64, splits: log_splits, values: function (_, ticks) { return ticks.map(number); } })];
+      options.axes = [time_axis(), log_axis()];
     }
     draw("latency", [s.at_s, s.p50_ms, s.p90_ms, s.p99_ms, s.max_ms], [time(), line("p50", "one", " ms", { width: 2 }),
       line("p90", "five", " ms"), line("p99", "two", " ms"), line("max", "three", " ms", { dash: [4, 3], width: 1 })], options);
@@ -117,32 +151,31 @@
       });
     };
     var last = data.curve.nines[data.curve.nines.length - 1];
-    var splits = [0, Math.log10(2)];
+    var splits = [Math.log10(2)];
     for (var nines = 1; nines <= last; nines++) splits.push(nines);
     draw("curve", [data.curve.nines, data.curve.ms],
       [{ label: "share", value: function (_, nines) {
         return nines == null ? "-" : (100 * (1 - Math.pow(10, -nines))).toFixed(Math.max(1, Math.ceil(nines) - 1)) + "%";
       } }, line("at most", "one", " ms", { width: 2, points: { show: false }, fill: faded(color("one"), .08) })],
       { cursor: { points: { size: 6 } }, hooks: {},
+        scales: { x: { time: false }, y: logarithmic ? { distr: 3, range: log_range } : { range: from_zero } },
         axes: [axis({ splits: function () { return splits; }, values: names, space: 30 }),
-               axis({ size: 64, values: function (_, ticks) { return ticks.map(number); } })] });
+               logarithmic ? log_axis() : value_axis()] });
   }
   function traffic() {
-    var s = data.series, bars = uPlot.paths.bars({ size: [.7, 40], align: 1 });
-    var columns = [s.at_s, s.delivered, s.messages];
-    var series = [time(), line("delivered", "one", "/s", { width: 2, fill: faded(color("one"), .08) }),
-                  line("published", "two", "/s", { scale: "messages" })];
-    if (data.lost) {
-      columns.push(s.lost);
-      series.push(line("lost", "three", "/s", { paths: bars, points: { show: false }, fill: faded(color("three"), .5) }));
-    }
-    draw("traffic", columns, series, {
+    var s = data.series;
+    draw("traffic", [s.at_s, s.delivered, s.messages], [time(), line("delivered", "one", "/s", { width: 2, fill: faded(color("one"), .08) }),
+                  line("published", "two", "/s", { scale: "messages", dash: [6, 4] })], {
       scales: { x: { time: false }, y: { range: from_zero }, messages: { range: from_zero } },
-      axes: [axis({ values: function (_, ticks) { return ticks.map(clock); } }),
-             axis({ size: 64, values: function (_, ticks) { return ticks.map(number); } }),
-             axis({ side: 1, size: 52, scale: "messages", stroke: color("two"), grid: { show: false },
-                    values: function (_, ticks) { return ticks.map(number); } })]
+      axes: [time_axis(), value_axis(),
+             value_axis({ side: 1, size: 52, scale: "messages", stroke: color("two"), grid: { show: false } })]
     });
+  }
+  function lost() {
+    var counts = data.series.lost.map(function (count) { return count || null; });  // no bar at all for none
+    draw("lost", [data.series.at_s, counts], [time(), line("lost", "three", "", {
+      paths: uPlot.paths.bars({ size: [.8, 40], align: 1 }), points: { show: false }, fill: faded(color("three"), .5)
+    })], { height: 160 });
   }
   function nodes(id, key, unit) {
     var tones = ["one", "two", "four", "five", "six", "seven", "three"];
@@ -159,6 +192,7 @@
     if (data.series.at_s.length) {
       latency();
       traffic();
+      lost();
       draw("connected", [data.series.at_s, data.series.connected],
         [time(), line("connected", "four", "", { width: 2, fill: faded(color("four"), .08) })], {});
     }
@@ -182,6 +216,6 @@
   all();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
   addEventListener("resize", function () {
-    plots.forEach(function (pair) { pair[0].setSize({ width: pair[1].clientWidth, height: 240 }); });
+    plots.forEach(function (pair) { pair[0].setSize({ width: pair[1].clientWidth, height: pair[0].height }); });
   });
 })();

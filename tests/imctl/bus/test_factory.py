@@ -33,7 +33,7 @@ def test_the_bus_shows_its_url():
 
 @pytest.mark.parametrize("url", ["", "memory", "nats://127.0.0.1", "http://x"])
 def test_an_unknown_url_is_a_config_error(url):
-    with pytest.raises(ConfigError, match="expected memory://") as raised:
+    with pytest.raises(ConfigError, match="expected one of memory://, redis://") as raised:
         open_bus(url)
 
     assert raised.value.hint

@@ -55,7 +55,7 @@ def leave_state(cluster: str, *nodes: str, start: str | None = None) -> None:
 
 def test_commands_come_first_and_hidden_ones_never(words: Words) -> None:
     assert list(words("")) == list(COMMANDS)
-    assert list(words("re")) == ["resume", "restart"]
+    assert list(words("res")) == ["resume", "restart"]
     assert words("")["down"] == "End the cluster; nothing is left running"
 
 
@@ -233,12 +233,12 @@ def test_bash(path_with_imctl: dict[str, str], tmp_path: Path) -> None:
     def bash(line: str) -> list[str]:
         return in_bash(line, path_with_imctl, tmp_path)
 
-    assert bash("imctl re") == ["resume", "restart"]
+    assert bash("imctl res") == ["resume", "restart"]
     assert bash("imctl kill ") == ["core", "comet-1"]
     assert bash("imctl kill --cluster=b ") == ["comet-9"]
     assert bash("imctl kill --cluster=") == ["b", "default"]
     assert bash("imctl stats --fo") == ["--follow"]
-    assert bash("imctl sim ro") == ["room"]
+    assert bash("imctl sim roo") == ["room"]
     assert bash("imctl sim ow") == ["own.yaml"]
 
 

@@ -96,9 +96,9 @@ def test_a_registry_to_join_is_not_started_and_names_are_made_unique() -> None:
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [
-        (ClusterOptions(split=True), "--split puts logic and job into processes of their own", "no bus"),
-        (ClusterOptions(logics=2), "--logic 2 .* memory:// lives in one process", "no bus"),
-        (ClusterOptions(jobs=2), "--job 2 ", "no bus"),
+        (ClusterOptions(split=True), "--split puts logic and job into processes of their own", "--bus redis://"),
+        (ClusterOptions(logics=2), "--logic 2 .* memory:// lives in one process", "--bus redis://"),
+        (ClusterOptions(jobs=2), "--job 2 ", "--bus redis://"),
         (ClusterOptions(logics=2, bus="kafka://x"), "share their sessions", "redis://"),
         (ClusterOptions(comets=-1), "--comet -1: expected 0 to 99", ""),
         (ClusterOptions(logics=0), "--logic 0: expected 1 to 99", ""),

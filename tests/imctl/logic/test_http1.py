@@ -22,9 +22,11 @@ GOOD = [
     (b"GET HTTP://x?z HTTP/1.1\r\nHost: x\r\n\r\n", HttpRequest("GET", "?z", b"", True)),
     (b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", HttpRequest("OPTIONS", "*", b"", True)),
     # What Java's client sends before it knows that there is no HTTP/2.
-    (HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nContent-Length: 3\r\nHTTP2-Settings: AA\r\nUpgrade: h2c\r\n\r\nxyz",
+    (HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nContent-Length: 3\r\nHTTP2-Settings: AA\r\n"
+     b"Upgrade: h2c\r\n\r\nxyz",
      HttpRequest("POST", "/a?b=c", b"xyz", True)),
-    (HEAD + b"Connection: Upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    (HEAD + b"Connection: Upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+     b"1\r\na\r\n0\r\n\r\n",
      HttpRequest("POST", "/a?b=c", b"a", False)),
     (b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", HttpRequest("GET", "/", b"", False)),
 ]  # fmt: skip
@@ -130,7 +132,7 @@ def test_a_body_over_the_limit_is_refused_as_soon_as_that_is_known(body):
 
 @pytest.mark.parametrize(
     ("begin", "more"),
-    [(b"GET /", b"x" * 50), (HEAD, b"x" * 50), (HEAD + b"Name: ", b"x" * 50), (HEAD, b"Name: x\r\n" * 5),
+    [(b"GET /", b"x" * 50), (HEAD, b"x" * 50), (HEAD + b"Name: ", b"x" * 50), (HEAD, b"Name: xx\r\n" * 5),
      (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 50),
      (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"x" * 50)],
 )  # fmt: skip
