@@ -49,8 +49,8 @@ RECONNECT = Section(
         Field(
             "backoff",
             kinds.BACKOFF,
-            "Wait before each attempt to connect: with `100ms..2s` the first is 100 ms, each failure doubles it up to 2 s, "
-            "and up to half of it is taken off by chance; `500ms` does not grow.",
+            "Wait before each attempt to connect: `100ms..2s` begins with 100 ms, doubled by each failure up to 2 s; "
+            "chance takes up to half of it off. `500ms` does not grow.",
         ),
     )
 )

@@ -111,7 +111,7 @@ class Churn:
 
     Args:
         rate_per_s: Clients of the population that leave a second.
-        away: How long each stays away, drawn between the two; the wait between later attempts when it fails to come back.
+        away: How long each stays away, drawn between the two; also the waits between attempts that fail.
     """
 
     rate_per_s: float

@@ -44,6 +44,7 @@ COMMANDS = (
     "decode",
     "sim",
     "report",
+    "conform",
     "check",
     "schema",
     "scenarios",

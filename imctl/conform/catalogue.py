@@ -9,6 +9,7 @@ from imctl.conform import (
     auth,
     comet_grpc,
     discovery,
+    discovery_polls,
     frames,
     logic_grpc,
     logic_http,
@@ -36,6 +37,7 @@ CASES: tuple[Case, ...] = (
     *logic_grpc.CASES,
     *comet_grpc.CASES,
     *discovery.CASES,
+    *discovery_polls.CASES,
 )
 """In the order in which they are listed."""
 

@@ -217,7 +217,7 @@ class Lab:
         except TimeoutError as exc:
             raise SilentError(part, "", wait_s) from exc
         except aiohttp.ClientError as exc:
-            raise ConnectionError(f"{PARTS[part]}: {exc or type(exc).__name__}") from exc
+            raise ConnectionError(f"{PARTS[part]}: {str(exc) or type(exc).__name__}") from exc
 
     async def push(self, path: str, body: bytes, **params: Any) -> None:
         """Push over logic; Any: what stands in a query, lists repeat their name.

@@ -58,7 +58,7 @@ async def _until_counted(lab: Lab, look: Callable[[], Awaitable[Any]], wanted: A
     while True:
         found = await look()
         if found == wanted or time.monotonic() > ends_s:
-            return lab.plain(json.dumps(found, ensure_ascii=False))
+            return lab.plain(json.dumps(found, ensure_ascii=False, sort_keys=True))
         await lab.pause(0.5)
 
 
@@ -199,7 +199,7 @@ CASES: list[Case] = [
         "online/room counts the members of rooms, none in a room that is not",
         "logic-http.jsonl: online/room several; internal/logic/online.go",
         ("tcp", "http"),
-        '{"r": 2, "empty": 0}',
+        '{"empty": 0, "r": 2}',
         _online_room,
         slow=True,
         limit_s=_COUNTED_S + 15,
@@ -210,7 +210,7 @@ CASES: list[Case] = [
         "online/top lists rooms by members, a room by what stands where a URL has its host",
         "logic-http.jsonl: online/top test (room id a/b); internal/logic/online.go OnlineTop",
         ("tcp", "http"),
-        '[{"room_id": "big", "count": 2}, {"room_id": "small", "count": 1}]',
+        '[{"count": 2, "room_id": "big"}, {"count": 1, "room_id": "small"}]',
         _online_top,
         slow=True,
         limit_s=_COUNTED_S + 15,

@@ -35,6 +35,7 @@ _PHRASES = {
     501: "Not Implemented",
 }
 
+_HIGH = re.compile(rb"[\x80-\xff]")
 _ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _READ_HEADERS = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"})
 
@@ -132,6 +133,8 @@ class RequestDecoder:
         if self._error is not None:
             return
         self._bytes_without_body += len(data)
+        if not self._has_head and not data.isascii():
+            data = self._escape_head(data)
         try:
             self._parse(data)
         except HttpParserError as exc:
@@ -141,6 +144,19 @@ class RequestDecoder:
         else:
             if self._has_begun and self._bytes_without_body > self._max_head:
                 self._error = HttpError(431, f"head is over the limit of {self._max_head} bytes")
+
+    def _escape_head(self, data: bytes) -> bytes:
+        """Return data with the bytes over 127 of its head as %XX.
+
+        curl sends `room=直播` as it is typed, and Go's server takes it, but
+        llhttp does not. A request pipelined behind another in one read is
+        not looked at.
+        """
+        if self._has_begun and data[:3].find(b"\n") >= 0:
+            # The end of the head may lie across two reads: what follows a line end here may be a body.
+            return data
+        head, end, rest = data.partition(b"\r\n\r\n")
+        return _HIGH.sub(lambda byte: b"%%%02X" % byte[0][0], head) + end + rest
 
     def next_request(self) -> HttpRequest | None:
         """Return the oldest complete request, or None until feed() adds more.
@@ -233,7 +249,7 @@ class RequestDecoder:
         request = HttpRequest(method, target, bytes(self._body), self._parser.should_keep_alive())
         self._complete.append(request)
         self._body.clear()
-        self._has_begun = self.wants_continue = False
+        self._has_begun = self._has_head = self.wants_continue = False
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body:

@@ -144,3 +144,140 @@ def test_every_client_has_its_own_key(key, count, overlaps):
         assert "expected a key for each client" in problems_of(text)[0][0]
     else:
         assert parse_scenario(text, file="a.yaml", env={}).clients[1].keys == key
+
+
+@pytest.mark.parametrize(
+    ("event", "problems"),
+    [
+        (
+            "{at: 1s, do: kill, node: core}",
+            [
+                (
+                    'a.yaml:10:10: events[0].at is "1s", and the run is over at 1s; expected a time before',
+                    "",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: disconnect, who: viewer}",
+            [
+                (
+                    'a.yaml:10:35: events[0].who is "viewer"; expected a name of clients: viewers, lobby',
+                    "did you mean viewers?",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: disconnect}",
+            [
+                (
+                    "a.yaml:10:5: events[0] is do: disconnect and has no who; expected whom it happens to",
+                    "who: viewers",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: disconnect, who: viewers, fraction: 0%}",
+            [('a.yaml:10:54: events[0].fraction is "0%"; expected a share such as 70%, over 0%', "fraction: 20%")],
+        ),
+        (
+            "{at: 0s, do: pause, node: comet-1}",
+            [("a.yaml:10:5: events[0] is do: pause and has no for; expected how long", "for: 2s")],
+        ),
+        (
+            "{at: 0s, do: pause}",
+            [
+                ("a.yaml:10:5: events[0] is do: pause and has no node; expected which node", "node: comet-1"),
+                ("a.yaml:10:5: events[0] is do: pause and has no for; expected how long", "for: 2s"),
+            ],
+        ),
+        (
+            "{at: 0s, do: kill, who: viewers, node: core}",
+            [
+                (
+                    "a.yaml:10:29: events[0].who does not go with do: kill; expected only at, do, node",
+                    "who is for disconnect, stop_reading, silence, change_room",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: silence, who: lobby, node: core}",
+            [
+                (
+                    "a.yaml:10:45: events[0].node does not go with do: silence; expected only at, do, who, fraction, for",
+                    "node is for kill, pause, restart",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: stop_reading, who: lobby, reconnect: {backoff: 1s}}",
+            [
+                (
+                    "a.yaml:10:55: events[0].reconnect does not go with do: stop_reading; "
+                    "expected only at, do, who, fraction, for",
+                    "reconnect is for disconnect",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: change_room, who: lobby}",
+            [
+                (
+                    "a.yaml:10:5: events[0] is do: change_room and has no room; expected where to",
+                    "room: live://1, or room: none",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: change_room, who: lobby, room: 'live://${1..2}'}",
+            [
+                (
+                    'a.yaml:10:49: events[0].room is "live://${1..2}"; expected a room key such as live://1, or none '
+                    "for out of every room",
+                    "room: live://1",
+                )
+            ],
+        ),
+        (
+            "{at: 0s, do: diconnect, who: lobby}",
+            [
+                (
+                    'a.yaml:10:18: events[0].do is "diconnect"; expected disconnect or stop_reading or silence or '
+                    "change_room or kill or pause or restart",
+                    "do: disconnect",
+                )
+            ],
+        ),
+        (
+            "{at: 2, do: kill, node: core, fro: 2s}",
+            [
+                ("a.yaml:10:10: events[0].at is 2; expected a duration such as 500ms, 10s or 4m", "at: 8s"),
+                (
+                    "a.yaml:10:35: events[0].fro is not known; expected one of at, do, who, fraction, node, for, "
+                    "reconnect, room",
+                    "did you mean for?",
+                ),
+            ],
+        ),
+    ],
+)
+def test_an_event_that_cannot_happen(event, problems):
+    assert problems_of(BASE + f"events:\n  - {event}\n") == problems
+
+
+def test_who_changes_to_a_room_that_nobody_publishes_to_is_right():
+    text = BASE + "events:\n  - {at: 0s, do: change_room, who: lobby, room: quiet://1}\n"
+
+    assert parse_scenario(text, file="a.yaml", env={}).events[0].room == "quiet://1"
+
+
+def test_an_event_is_not_blamed_for_a_phase_that_is_wrong():
+    text = changed("duration: 1s", "duration: fast") + "events:\n  - {at: 9s, do: kill, node: core}\n"
+
+    assert len(problems_of(text)) == 1
+
+
+def test_all_problems_of_several_events_are_told():
+    text = BASE + "events:\n  - {at: 5s, do: kill}\n  - {at: 0s, do: silence, who: nobody, room: none}\n"
+
+    assert len(problems_of(text)) == 4

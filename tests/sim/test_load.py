@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 
 from sim.errors import ScenarioError
 from sim.load import load_scenario, parse_scenario
-from sim.scenario import Expectation, LognormalSize, Phase, Population, Publisher, PublishTo, UniformSize
+from sim.scenario import (
+    Arrival,
+    Backoff,
+    Churn,
+    Event,
+    EventKind,
+    Expectation,
+    LognormalSize,
+    Phase,
+    Population,
+    Publisher,
+    PublishTo,
+    UniformSize,
+)
 
 MINIMAL = """\
 name: small
@@ -129,6 +142,80 @@ def test_a_made_up_name_leaves_a_given_one_alone():
     assert [publisher.name for publisher in scenario.publish] == ["all-2", "all"]
 
 
+def test_bursts_and_arrivals():
+    scenario = parse(with_publisher("{to: all, rate: 40/s, burst: 10, arrival: poisson}\n  - {to: all, rate: 1/s}"))
+
+    assert [(one.burst, one.arrival) for one in scenario.publish] == [(10, Arrival.POISSON), (1, Arrival.UNIFORM)]
+
+
+def test_clients_that_come_back():
+    scenario = parse(
+        with_client(
+            "{name: a, count: 100, reconnect: {backoff: 100ms..2s}, churn: {rate: 20/s, away: 500ms..2s}}\n"
+            "  - {name: b, count: 1, reconnect: {backoff: 1s}}"
+        )
+    )
+
+    assert [(one.reconnect, one.churn) for one in scenario.clients] == [
+        (Backoff(0.1, 2.0), Churn(20.0, Backoff(0.5, 2.0))),
+        (Backoff(1.0, 1.0), None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "factors"),
+    [("x1..x4", (1.0, 4.0)), ("x4..x0", (4.0, 0.0)), ("x2", (2.0, None)), ("x2..x2", (2.0, None))],
+)
+def test_a_phase_can_be_a_ramp(written, factors):
+    (phase,) = parse(MINIMAL.replace("duration: 1s", f"duration: 1s, publish: {written}")).phases
+
+    assert (phase.publish_factor, phase.publish_factor_end) == factors
+
+
+EVENTS = """\
+events:
+  - {at: 2s, do: disconnect, who: viewers, fraction: 20%, reconnect: {backoff: 100ms..2s}}
+  - {at: 3s, do: pause, node: comet-1, for: 2s}
+  - {at: 0s, do: stop_reading, who: viewers, for: 500ms}
+  - {at: 1s, do: silence, who: viewers, fraction: 100%}
+  - {at: 4s, do: change_room, who: viewers, room: live://9}
+  - {at: 5s, do: change_room, who: viewers, room: none}
+  - {at: 6s, do: kill, node: core}
+  - {at: 6s, do: restart, node: comet-1}
+"""
+
+
+def test_events_are_read_in_the_order_of_time():
+    scenario = parse(BASE.replace("expect:\n", EVENTS + "expect:\n"))
+
+    assert scenario.events == (
+        Event(0.0, EventKind.STOP_READING, "viewers", for_s=0.5, line=17, column=5),
+        Event(1.0, EventKind.SILENCE, "viewers", line=18, column=5),
+        Event(2.0, EventKind.DISCONNECT, "viewers", 0.2, reconnect=Backoff(0.1, 2.0), line=15, column=5),
+        Event(3.0, EventKind.PAUSE, node="comet-1", for_s=2.0, line=16, column=5),
+        Event(4.0, EventKind.CHANGE_ROOM, "viewers", room="live://9", line=19, column=5),
+        Event(5.0, EventKind.CHANGE_ROOM, "viewers", line=20, column=5),
+        Event(6.0, EventKind.KILL, node="core", line=21, column=5),
+        Event(6.0, EventKind.RESTART, node="comet-1", line=22, column=5),
+    )
+
+
+def test_events_move_with_their_phases_when_the_run_gets_another_length():
+    scenario = parse(BASE.replace("expect:\n", EVENTS + "expect:\n"), duration_s=60.0)
+
+    # One second that is not measured, then ten times slower.
+    assert [event.at_s for event in scenario.events] == pytest.approx([0, 1, 11, 21, 31, 41, 51, 51])
+
+
+def test_set_changes_events():
+    scenario = parse(
+        BASE.replace("expect:\n", EVENTS + "expect:\n"), sets=["events[0].fraction=50%", "events[1].for=3s"]
+    )
+
+    assert scenario.events[2].fraction == 0.5
+    assert scenario.events[3].for_s == 3.0
+
+
 def test_expectations_keep_their_place():
     scenario = parse(BASE + "  - phase.spike.latency.p99   <  200ms\n")
 
@@ -141,7 +228,7 @@ def test_expectations_keep_their_place():
 def test_five_mistakes_are_five_problems_with_line_and_column():
     assert problems_of(FIVE_MISTAKES) == [
         "a.yaml:4:5: clients[0].cuont is not known; expected one of name, count, transport, room, mid, key, accepts, "
-        "connect, heartbeat",
+        "connect, heartbeat, reconnect, churn",
         "a.yaml:5:16: clients[0].transport adds up to 110%; expected 100%",
         'a.yaml:8:23: publish[0].rooms is "viwers"; expected a name of clients: viewers',
         'a.yaml:10:30: phases[0].duration is "fast"; expected a duration such as 500ms, 10s or 4m',
@@ -229,7 +316,7 @@ def test_each_of_the_mistakes_has_a_hint():
         (
             "viewers",
             'a.yaml:3:5: clients[0] is "viewers"; expected a mapping of name, count, transport, room, mid, '
-            "key, accepts, connect, heartbeat",
+            "key, accepts, connect, heartbeat, reconnect, churn",
         ),
     ],
 )
@@ -238,8 +325,48 @@ def test_a_population_that_is_wrong(client, problem):
 
 
 @pytest.mark.parametrize(
+    ("client", "problem"),
+    [
+        (
+            "{name: a, count: 1, reconnect: {backoff: 2s..1s}}",
+            'a.yaml:3:46: clients[0].reconnect.backoff is "2s..1s"; expected a duration such as 500ms, or a range of them '
+            "such as 100ms..2s, the shorter one first",
+        ),
+        (
+            "{name: a, count: 1, reconnect: {backoff: 0s..1s}}",
+            'a.yaml:3:46: clients[0].reconnect.backoff is "0s..1s"; expected a duration such as 500ms, or a range of them '
+            "such as 100ms..2s, over 0 and at most 720h",
+        ),
+        (
+            "{name: a, count: 1, reconnect: 1s}",
+            'a.yaml:3:36: clients[0].reconnect is "1s"; expected a mapping of backoff',
+        ),
+        (
+            "{name: a, count: 1, churn: {rate: 1/s}}",
+            "a.yaml:3:32: clients[0].churn has no away; expected a duration such as 500ms, or a range of them such as "
+            "100ms..2s",
+        ),
+        (
+            "{name: a, count: 10, churn: {rate: 10/s, away: 500ms..2s}}",
+            "a.yaml:3:33: clients[0].churn keeps 12.5 clients away at a time, of 10; expected fewer than there are",
+        ),
+    ],
+)
+def test_a_population_that_comes_back_wrongly(client, problem):
+    assert problems_of(with_client(client)) == [problem]
+
+
+@pytest.mark.parametrize(
     ("publisher", "problem"),
     [
+        (
+            "{to: all, rate: 1/s, burst: 0}",
+            "a.yaml:9:33: publish[0].burst is 0; expected a whole number from 1 to 1000",
+        ),
+        (
+            "{to: all, rate: 1/s, arrival: random}",
+            'a.yaml:9:35: publish[0].arrival is "random"; expected uniform or poisson',
+        ),
         (
             "{to: romm, rooms: viewers, rate: 1/s}",
             'a.yaml:9:10: publish[0].to is "romm"; expected room or mid or key or all',
@@ -281,7 +408,8 @@ def test_a_publisher_that_is_wrong(publisher, problem):
         (
             "name: small",
             "name: small\nseeed: 3",
-            "a.yaml:2:1: seeed is not known; expected one of name, seed, clients, publish, phases, expect",
+            "a.yaml:2:1: seeed is not known; expected one of include, name, seed, clients, publish, phases, "
+            "events, expect",
         ),
         (
             "name: small\n",
@@ -306,7 +434,7 @@ def test_a_publisher_that_is_wrong(publisher, problem):
         (
             "duration: 1s",
             "duration: 1s, publish: 4",
-            "a.yaml:5:43: phases[0].publish is 4; expected a factor such as x4 or x0.5",
+            "a.yaml:5:43: phases[0].publish is 4; expected a factor such as x4 or x0.5, or a ramp such as x1..x4",
         ),
         (
             "duration: 1s",
@@ -331,7 +459,8 @@ def test_a_scenario_that_is_wrong(old, new, problem):
 def test_an_empty_file(text):
     assert problems_of(text)[0] in (
         "a.yaml:1:1: the file is empty; expected a scenario",
-        "a.yaml:2:1: the file is empty; expected a mapping of name, seed, clients, publish, phases, expect",
+        "a.yaml:2:1: the file is empty; expected a mapping of include, name, seed, clients, publish, phases, "
+        "events, expect",
     )
 
 
@@ -356,7 +485,7 @@ def test_set_changes_values_before_they_are_checked():
 def test_a_bad_value_of_set_is_reported_with_the_option():
     assert problems_of(BASE, sets=["phases.steady.duration=fast", "clients[0].cuont=3"]) == [
         "--set clients[0].cuont=3: clients[0].cuont is not known; expected one of name, count, transport, room, mid, "
-        "key, accepts, connect, heartbeat",
+        "key, accepts, connect, heartbeat, reconnect, churn",
         '--set phases.steady.duration=fast: phases[1].duration is "fast"; expected a duration such as 500ms, 10s or 4m',
     ]
 
@@ -442,12 +571,15 @@ VALUES = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.sampled_from(["10s", "x4", "viewers", "room", "40/s", ""]),
+    | st.sampled_from(["10s", "x4", "viewers", "room", "40/s", "", "1s..2s", "x1..x4", "disconnect", "kill"]),
     lambda children: (
         st.lists(children, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["name", "count", "clients", "phases", "publish", "to", "rooms", "size", "duration", "expect"]
+                [
+                    *("name", "count", "clients", "phases", "publish", "to", "rooms", "size", "duration", "expect"),
+                    *("events", "at", "do", "who", "for", "reconnect", "backoff", "churn", "rate", "away", "include"),
+                ]
             ),
             children,
             max_size=4,
@@ -471,6 +603,14 @@ VALUES = st.recursive(
             "phases",
             "phases[0]",
             "phases[0].name",
+            "phases[0].publish",
+            "clients[0].churn",
+            "clients[0].reconnect",
+            "events",
+            "events[0]",
+            "events[0].do",
+            "events[0].at",
+            "include",
             "expect",
             "expect[0]",
         ]
@@ -479,7 +619,7 @@ VALUES = st.recursive(
 def test_any_value_anywhere_gives_a_scenario_or_problems(value, path):
     written = yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...").replace("\n", " ")
     with contextlib.suppress(ScenarioError):  # anything else is a fault
-        parse(BASE, sets=[f"{path}={written}"])
+        parse(BASE.replace("expect:\n", EVENTS + "expect:\n"), sets=[f"{path}={written}"])
 
 
 @given(st.text(max_size=200) | st.text(alphabet="abc:-[]{}#&*!|>%@`'\"\n\t ${}.0", max_size=60))

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.overrides import apply_set, scale_clients, scale_phases
-from sim.scenario import Phase, Population
+from sim.overrides import apply_set, move_events, scale_clients, scale_phases
+from sim.scenario import Event, EventKind, Phase, Population
 from sim.yaml_tree import parse_tree
 
 TEXT = """\
@@ -101,3 +101,13 @@ def test_only_measured_phases_are_scaled():
     phases = (Phase("warmup", 2, measure=False), Phase("a", 10), Phase("b", 5))
 
     assert [phase.duration_s for phase in scale_phases(phases, 3)] == [2, 2, 1]
+
+
+def test_events_stay_where_they_were_in_their_phases():
+    before = (Phase("warmup", 2, measure=False), Phase("a", 10), Phase("b", 5))
+    events = tuple(Event(at_s, EventKind.PAUSE, node="core", for_s=2.0) for at_s in (0, 1, 2, 7, 12, 16))
+
+    moved = move_events(events, before, scale_phases(before, 3))
+
+    assert [event.at_s for event in moved] == pytest.approx([0, 1, 2, 3, 4, 4.8])
+    assert {event.for_s for event in moved} == {2.0}

@@ -6,6 +6,7 @@ import pytest
 import sim.shipped
 from sim.errors import ScenarioError
 from sim.load import load_scenario
+from sim.scenario import EventKind
 from sim.shapes import send_times
 from sim.shipped import find_scenario, shipped_folder, shipped_scenarios, summary_of
 
@@ -93,3 +94,38 @@ def test_smoke_can_be_scaled():
     scenario = load_scenario(find_scenario("smoke"), clients=10_000, env={})
 
     assert scenario.client_count == 10_000
+
+
+@pytest.mark.parametrize("name", sorted(shipped_scenarios()))
+def test_every_shipped_scenario_can_be_made_small_and_short(name):
+    scenario = load_scenario(find_scenario(name), clients=40, duration_s=2.0, env={})
+
+    assert scenario.name == name
+    assert scenario.client_count == 40
+    assert scenario.measured_s == pytest.approx(2.0)
+    assert all(event.at_s < scenario.duration_s for event in scenario.events)
+
+
+def test_the_shipped_scenarios_teach_every_kind_of_event_and_publish():
+    scenarios = [load_scenario(path, env={}) for path in shipped_scenarios().values()]
+    taught = {event.kind for scenario in scenarios for event in scenario.events}
+
+    assert taught >= {EventKind.DISCONNECT, EventKind.STOP_READING, EventKind.KILL, EventKind.PAUSE, EventKind.RESTART}
+    publishers = [publisher for scenario in scenarios for publisher in scenario.publish]
+    assert {publisher.to.value for publisher in publishers} >= {"room", "mid", "all"}
+    assert {publisher.arrival.value for publisher in publishers} == {"uniform", "poisson"}
+    assert max(publisher.burst for publisher in publishers) > 1
+    assert any(phase.publish_factor_end for scenario in scenarios for phase in scenario.phases)
+
+
+def test_soak_is_room_for_longer():
+    room, soak = (load_scenario(find_scenario(name), env={}) for name in ("room", "soak"))
+
+    assert (soak.clients, soak.publish, soak.seed) == (room.clients, room.publish, room.seed)
+    assert soak.measured_s == 600.0
+
+
+def test_the_storm_begins_with_its_phase():
+    scenario = load_scenario(find_scenario("storm"), env={})
+
+    assert scenario.events[0].at_s == sum(phase.duration_s for phase in scenario.phases[:2])

@@ -83,3 +83,30 @@ def test_format_duration(seconds, text):
 @pytest.mark.parametrize(("size", "text"), [(64, "64 B"), (1500, "1.5 KB"), (212_300_000, "212 MB"), (3e9, "3 GB")])
 def test_format_bytes(size, text):
     assert units.format_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [("100ms..2s", (0.1, 2.0)), ("500ms", (0.5, 0.5)), ("1.5s .. 2m", (1.5, 120.0)), ("2s..2s", (2.0, 2.0))],
+)
+def test_a_range_of_durations(text, ends):
+    assert units.parse_duration_range_s(text) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("value", ["2s..1s", "1s..", "..1s", "1s...2s", "1..2", "", 5, None, "1s..2s..3s"])
+def test_a_range_of_durations_goes_up_and_has_units(value):
+    with pytest.raises(ValueError, match=r"a duration such as 500ms, or a range of them such as 100ms\.\.2s"):
+        units.parse_duration_range_s(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"), [("x1..x4", (1.0, 4.0)), ("x4..x0.5", (4.0, 0.5)), ("x2", (2.0, 2.0)), ("x0 .. x1", (0.0, 1.0))]
+)
+def test_a_ramp(text, ends):
+    assert units.parse_ramp(text) == ends
+
+
+@pytest.mark.parametrize("value", ["x1..", "..x4", "x1..4", "1..4", "x1..x2..x3", "", 4, None])
+def test_a_ramp_has_two_factors(value):
+    with pytest.raises(ValueError, match=r"or a ramp such as x1\.\.x4"):
+        units.parse_ramp(value)

@@ -138,12 +138,15 @@ def _spec(
         file, urls = found.nodes, {name: found.cluster[name] for name in outside if name in found.cluster}
     urls |= {name: url for name, url in outside.items() if url is not None}
     chosen = dict(_assignment(word) for word in extra)
+    everything = {field.name for part in parts for field in dataclasses.fields(config_class(part))}
+    if unknown := sorted(set(chosen) - everything):
+        raise OptionsError(f"--set {unknown[0]}: {kind} has no such setting", hint="docs/configuration.md has them all")
     settings = {}
     for part in parts:
         known = {field.name for field in dataclasses.fields(config_class(part))}
         # A flag that a kind of node has no use for is accepted, as by goim's binaries.
         settings[part] = {name: value for name, value in flags.items() if name in known} | dict(file.get(part, {}))
-        settings[part] |= {name: value for name, value in chosen.items() if len(parts) == 1 or name in known}
+        settings[part] |= {name: value for name, value in chosen.items() if name in known}
         if kind is Kind.CORE and part == "job":
             # Its own registry knows no comet yet: nothing to wait for.
             settings[part].setdefault("discover_timeout_s", 0.0)

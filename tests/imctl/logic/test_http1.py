@@ -37,7 +37,6 @@ BAD = [
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     (b"GET /\r\n\r\n", 400),
     (b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n", 400),
-    (b"GET /\xe7\x9b\xb4 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     (b"GET /a\tb HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     (b"GET a HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     (b"MAGIC / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
@@ -209,3 +208,14 @@ def test_any_chunks_are_a_body_or_an_error(data):
 
 def test_a_head_is_written():
     assert serialize_head(404, [("A", "b")]) == b"HTTP/1.1 404 Not Found\r\nA: b\r\n\r\n"
+
+
+def test_a_room_typed_in_chinese_arrives_escaped_and_its_body_as_it_is():
+    body = "直播".encode()
+    head = "POST /goim/push/room?operation=1000&type=live&room=直播 HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n"
+    wire = head.encode() + body
+    expected = HttpRequest("POST", "/goim/push/room?operation=1000&type=live&room=%E7%9B%B4%E6%92%AD", body, True)
+
+    for cut in range(1, len(wire)):
+        assert read([wire[:cut], wire[cut:]]) == [expected], cut
+    assert read([wire[i : i + 1] for i in range(len(wire))]) == [expected]

@@ -31,11 +31,18 @@ def test_the_document_has_the_shape_that_is_promised():
 
     assert list(document) == [
         "schema_version", "scenario", "seed", "target", "started_at", "verdict", "reasons", "clients", "publish",
-        "delivery", "latency_ms", "phases", "hops_ms", "series", "generator", "nodes", "expect", "machine",
-        "node_series", "latency_buckets_ms", "baseline",
+        "delivery", "latency_ms", "phases", "hops_ms", "series", "generator", "nodes", "events", "expect",
+        "machine", "node_series", "latency_buckets_ms", "baseline",
     ]  # fmt: skip
     assert document["schema_version"] == 1
-    assert list(document["clients"]) == ["wanted", "connected", "failed", "connects_per_s", "reconnects"]
+    assert list(document["clients"]) == [
+        "wanted",
+        "connected",
+        "failed",
+        "connects_per_s",
+        "disconnected",
+        "reconnects",
+    ]
     assert list(document["publish"]) == ["messages", "errors", "rate_per_s", "send_lag_ms"]
     assert list(document["publish"]["send_lag_ms"]) == ["p50", "p99", "max"]
     delivery = ["expected", "delivered", "lost", "duplicated", "reordered", "unexpected", "deliveries_per_s", "lost_at"]

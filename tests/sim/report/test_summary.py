@@ -31,7 +31,7 @@ REPORT = RunReport(
     started_at="2026-11-23T05:00:00Z",
     verdict=Verdict.FAIL,
     reasons=("delivery.lost == 0: was 31",),
-    clients=ClientsReport(2000, 1999, 1, 998.2, 4),
+    clients=ClientsReport(2000, 1999, 1, 998.2, 0, 4),
     publish=PUBLISH,
     delivery=DELIVERY,
     latency_ms=LATENCY,
