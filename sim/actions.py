@@ -78,7 +78,9 @@ class ClientActions:
         population = self._scenario.population(event.who)
         rng = random.Random(f"{self._scenario.seed}/event/{number}")
         base = self._bases[event.who]
-        for i in sorted(rng.sample(range(population.count), round(population.count * event.fraction))):
+        # At least one: a small run must not pass because nothing was done.
+        count = max(1, round(population.count * event.fraction))
+        for i in sorted(rng.sample(range(population.count), count)):
             position = self._by_index.get(base + i)
             if position is not None and self._swarm.clients[position].is_in:
                 yield self._swarm.clients[position]

@@ -13,6 +13,7 @@ from protocol.raw import flatten
 from protocol.websocket import ClientUpgrade, MessageDecoder, serialize_message
 from sim.ledger import Cursor, Stay
 from sim.memo import CODE_BITS, Chunk, Entry, code_of
+from sim.scenario import PublishTo
 
 if TYPE_CHECKING:
     from sim.plan import ClientPlan
@@ -28,7 +29,12 @@ _CLOSE, _PING, _PONG = 8, 9, 10
 
 
 class SimClient(asyncio.Protocol):
-    """One client of a swarm.
+    """One connection of a client, with what the client knows from those before it.
+
+    Args:
+        swarm: Who counts.
+        plan: Which client.
+        former: The connection before this one, ended; None for the first.
 
     Attributes:
         next: Place in a stream (memo.code_of) at which the next message of the
@@ -37,9 +43,9 @@ class SimClient(asyncio.Protocol):
         joined_ns: When the auth reply was read; 0 before.
         left_ns: When the connection ended, or the client decided to leave; 0 while it is there.
         leaving: Whether it ended by the client's own will.
-        silent: Sends no heartbeats.
+        silenced, stopped: How many events keep it from sending heartbeats, and from reading.
         streams: Streams it is a member of.
-        stays: When it was a member of which stream; None while that is its whole connection.
+        stays: When it was a member of which stream; None while that is its first whole connection.
     """
 
     __slots__ = (
@@ -52,26 +58,28 @@ class SimClient(asyncio.Protocol):
         "next",
         "plan",
         "rest",
-        "silent",
+        "silenced",
         "stays",
+        "stopped",
         "streams",
         "swarm",
         "transport",
         "upgrade",
     )
 
-    def __init__(self, swarm: Swarm, plan: ClientPlan) -> None:
+    def __init__(self, swarm: Swarm, plan: ClientPlan, former: SimClient | None = None) -> None:
         self.swarm = swarm
         self.plan = plan
         self.next = -1
-        self.cursors: dict[int, Cursor] | None = None
+        self.cursors: dict[int, Cursor] | None = None if former is None else former.close_books()
         self.rest = b""
         self.joined_ns = 0
         self.left_ns = 0
         self.leaving = False
-        self.silent = False
+        self.silenced = 0
+        self.stopped = 0
         self.streams = plan.streams
-        self.stays: list[Stay] | None = None
+        self.stays: list[Stay] | None = None if former is None else former.memberships()
         # Room asked for and when; streams left and when that was confirmed.
         self._moving: tuple[str, int] | None = None
         self._former: dict[int, int] | None = None
@@ -109,8 +117,8 @@ class SimClient(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; the ledger judges by it."""
-        if not self.left_ns:
-            self.left_ns = monotonic_ns()
+        self._end()
+        self.transport = None  # with its buffers: the client may be kept for long
         self.swarm.lost(self)
 
     @property
@@ -122,28 +130,38 @@ class SimClient(asyncio.Protocol):
         """Close the connection by its own will."""
         self.leaving = True
         self.hang_up()
-        self.left_ns = monotonic_ns()
+        self._end()
 
     def stop_reading(self) -> None:
-        """Leave what comes in the socket, until read_on()."""
-        if self.is_in and self.transport is not None:
+        """Leave what comes in the socket, until read_on() was called as often."""
+        self.stopped += 1
+        if self.transport is not None:
             self.transport.pause_reading()
 
     def read_on(self) -> None:
-        """Read again."""
-        if self.is_in and self.transport is not None:
+        """Read again, if this was the last that kept it from it."""
+        self.stopped -= 1
+        if not self.stopped and self.transport is not None:
             self.transport.resume_reading()
 
-    def change_room(self, room: str) -> None:
-        """Ask comet for another room, "" for none; one change at a time."""
-        if self.is_in and self._moving is None:
-            self._moving = (room, monotonic_ns())
-            self.send(Operation.CHANGE_ROOM, room.encode())
+    def change_room(self, room: str) -> bool:
+        """Ask comet for another room, "" for none; False while the last change is not answered."""
+        if self._moving is not None:
+            return False
+        self._moving = (room, monotonic_ns())
+        self.send(Operation.CHANGE_ROOM, room.encode())
+        return True
 
     def hang_up(self) -> None:
         """End the connection at once, if there is one."""
         if self.transport is not None and not self.left_ns:
             self.transport.abort()
+
+    def _end(self) -> None:
+        if not self.left_ns:
+            self.left_ns = monotonic_ns()
+            if self.joined_ns:
+                self.swarm.alive -= 1
 
     # --- requests -----------------------------------------------------------
 
@@ -231,6 +249,8 @@ class SimClient(asyncio.Protocol):
     def _control(self, frame: Frame, now: int) -> None:
         if frame.op == Operation.AUTH_REPLY and not self.joined_ns:
             self.joined_ns = now
+            if self.stays is not None:
+                self.stays += [Stay(stream, now) for stream in self.streams]
             self.swarm.joined(self)
         elif frame.op == Operation.HEARTBEAT_REPLY:
             self.swarm.heartbeat_replies += 1
@@ -250,32 +270,39 @@ class SimClient(asyncio.Protocol):
         if cursors is None:
             cursors = self.cursors = {}
         fresh: list[Entry] = []
-        cursor: Cursor | None = None
+        last = -1
         for entry in entries:
             stream, sequence = entry.stream, entry.sequence
-            if stream not in self.streams and not self._was_in(entry):
+            if stream not in self.streams and not self._is_moving_with(entry):
                 swarm.deliveries[entry.phase].unexpected += 1
                 continue
             cursor = cursors.get(stream)
             if cursor is None:
-                cursor = cursors[stream] = Cursor(sequence)
+                cursor = cursors[stream] = Cursor()
             highest = cursor.next - 1
-            if not cursor.take(sequence):
+            is_new = cursor.take(sequence)
+            last = stream
+            if not is_new:
                 swarm.deliveries[entry.phase].duplicated += 1
                 continue
             if sequence < highest:
                 swarm.late[stream, sequence, highest] += 1
             fresh.append(entry)
-        if cursor is not None and not self.rest:
-            self.next = code_of(entries[-1].stream, cursor.next) if entries[-1].stream in cursors else -1
+        # Not in a room it has left or not entered yet: there each message has to be looked at.
+        if last in self.streams and not self.rest:
+            self.next = code_of(last, cursors[last].next)
         if len(fresh) == len(entries):
             return True
         if fresh:
             swarm.record(tuple(fresh), monotonic_ns(), 1)
         return False
 
-    def _was_in(self, entry: Entry) -> bool:
-        """Whether a message of a room that the client has left was published before it had."""
+    # --- rooms --------------------------------------------------------------
+
+    def _is_moving_with(self, entry: Entry) -> bool:
+        """Whether a message is of the room it is about to enter, or of one it left after the message was published."""
+        if self._moving is not None and self.swarm.plan.room_streams.get(self._moving[0]) == entry.stream:
+            return True
         return self._former is not None and entry.intended_ns <= self._former.get(entry.stream, 0)
 
     def _moved(self, now: int) -> None:
@@ -283,31 +310,37 @@ class SimClient(asyncio.Protocol):
         assert self._moving is not None
         room, asked_ns = self._moving
         self._moving = None
-        rooms = self.swarm.plan.room_streams
-        self._end_room(asked_ns)
+        self._save_cursor()  # no chunk of the old room is counted unseen from now on
+        stays = self._end_room(asked_ns)
         former = self._former = self._former or {}
-        former.update((stream, now) for stream in self.streams if stream in rooms.values())
-        new = rooms.get(room)
-        kept = tuple(stream for stream in self.streams if stream not in rooms.values())
-        self.streams = kept if new is None else (*kept, new)
+        former.update((stream, now) for stream in self.streams if self._is_room(stream))
+        new = self.swarm.plan.room_streams.get(room)
+        self.streams = tuple(stream for stream in self.streams if not self._is_room(stream))
         if new is not None:
-            assert self.stays is not None
-            self.stays.append(Stay(new, now))
+            self.streams += (new,)
+            stays.append(Stay(new, now))
 
-    def _end_room(self, asked_ns: int) -> None:
+    def _end_room(self, asked_ns: int) -> list[Stay]:
         if self.stays is None:
             self.stays = [Stay(stream, self.joined_ns) for stream in self.plan.streams]
-        rooms = self.swarm.plan.room_streams.values()
         for stay in self.stays:
-            if stay.stream in rooms and stay.until_ns is None:
+            if stay.until_ns is None and self._is_room(stay.stream):
                 stay.until_ns, stay.by_will = asked_ns, True
+        return self.stays
+
+    def _is_room(self, stream: int) -> bool:
+        return self.swarm.plan.streams[stream].to is PublishTo.ROOM
+
+    # --- for the ledger -----------------------------------------------------
 
     def memberships(self) -> list[Stay]:
-        """Return when it was a member of which stream; for the ledger, at the end."""
+        """Return when it was a member of which stream, on this connection and those before; call it at the end."""
         if self._moving is not None:
             self._end_room(self._moving[1])  # the answer never came
         until_ns = self.left_ns or None
         if self.stays is None:
+            if not self.joined_ns:
+                return []
             return [Stay(stream, self.joined_ns, until_ns, self.leaving) for stream in self.plan.streams]
         for stay in self.stays:
             if stay.until_ns is None:

@@ -32,12 +32,14 @@ class Kind:
         example: A value that is right, for hints.
         parse: Scalar to value; ValueError when it is wrong, with text when there is more to say than `expected`.
         schema: The JSON Schema of what parse() takes.
+        words: When it is one of a few words, those.
     """
 
     expected: str
     example: str
     parse: Callable[[Scalar], Any]
     schema: Mapping[str, Any]
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,9 @@ def _read(known: Field, spec: Spec, item: Item, path: str, problems: list[Proble
     if isinstance(spec, Either):
         spec = spec.mapping if isinstance(item.value, dict) else spec.scalar
     if isinstance(spec, Section):
+        if not isinstance(item.value, dict) and (hint := _example(known)) != f"{known.name}: {{}}":
+            problems.append(item.problem(path, f"{path} is {item.written()}; expected {_expected(spec)}", hint))
+            return _BAD
         read = read_section(spec, item, path, problems)
         return _BAD if read is None or read.bad else read
     if isinstance(spec, ListOf):
@@ -176,7 +181,8 @@ def _read(known: Field, spec: Spec, item: Item, path: str, problems: list[Proble
         except ValueError as exc:
             reason = str(exc)
     message = f"{path} is {item.written()}; expected {reason or spec.expected}"
-    problems.append(item.problem(path, message, f"{known.name}: {spec.example}"))
+    meant = nearest(item.value, spec.words) if isinstance(item.value, str) else ""
+    problems.append(item.problem(path, message, f"did you mean {meant}?" if meant else f"{known.name}: {spec.example}"))
     return _BAD
 
 

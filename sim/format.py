@@ -186,7 +186,7 @@ EVENT_DOCS: Mapping[EventKind, str] = {
 EVENT = Section(
     (
         Field("at", kinds.AT, "When, from the start of the first phase."),
-        Field("do", one_of(tuple(EventKind)), "What happens: a word of the table below."),
+        Field("do", one_of(tuple(EventKind)), "What happens, to clients or to a node."),
         Field("who", kinds.POPULATION, "The population it happens to.", None, "needed for clients"),
         Field(
             "fraction",
@@ -226,10 +226,13 @@ SCENARIO = Section(
 
 def scenario_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a scenario file, for editors."""
+    scenario = _schema(SCENARIO)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "imctl scenario",
-        **_schema(SCENARIO),
+        **{key: value for key, value in scenario.items() if key != "required"},
+        # What a file includes may have what must be there.
+        "anyOf": [{"required": scenario["required"]}, {"required": ["include"]}],
         "$defs": {
             "variable": {
                 "description": "An environment variable, with or without a default.",

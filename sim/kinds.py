@@ -96,7 +96,7 @@ def one_of(words: tuple[str, ...]) -> Kind:
             raise ValueError
         return str(value)
 
-    return Kind(" or ".join(words), words[0], parse, {"enum": list(words)})
+    return Kind(" or ".join(words), words[0], parse, {"enum": list(words)}, words)
 
 
 def _parse_bool(value: Scalar) -> bool:

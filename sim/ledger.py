@@ -14,6 +14,13 @@ at the end, when the log is complete:
   get what was pushed in the last second before: that may have been under way.
 - A message that arrives without having had to (its push began before the
   auth reply was read) is no error either: joining and pushing overlapped.
+- A client that changes its room has left the old one when it asks, and is a
+  member of the new one when it reads the answer. In between it may get
+  messages of both; of the old one also later, those that were meant to be
+  sent before it read the answer.
+- A client that comes back is the same receiver: it need not get what was
+  pushed while it was away, but a message that it got before, and gets again
+  on its new connection, is a copy.
 
 A message is lost when it had to arrive and did not; duplicated for every copy
 after the first; reordered when it came after one whose push began only after
@@ -24,7 +31,7 @@ when the log does not know it.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +40,7 @@ from itertools import accumulate
 __all__ = ["Cursor", "Delivery", "LateArrivals", "Stay", "StreamLog", "StreamSummary"]
 
 _LEAVE_GRACE_NS = 1_000_000_000
-_MAX_GAP = 1_000_000  # a jump beyond this is no gap but a broken number
+_MAX_GAP = 1_000_000_000  # a jump beyond this is no gap but a broken number
 
 LateArrivals = Counter[tuple[int, int, int]]
 """(stream, sequence, highest sequence seen before it) -> how many clients saw it so."""
@@ -102,25 +109,27 @@ class Stay:
 
 
 class Cursor:
-    """How far one client has got in one stream.
+    """What one client has seen of one stream.
 
     Attributes:
-        first: The first sequence seen.
-        next: One past the highest sequence seen.
-        missing: Sequences between the two that have not been seen; None for none.
-        early: Sequences below `first` that came after it; None for none.
+        next: One past the highest sequence seen; 0 before the first.
+        missing: Sequences below `next` that have not been seen, as bounds of ranges
+            [low, high, low, high, ...] in order; None for none. A client that was
+            away has missed many in a row, and they cost no more than one.
     """
 
-    __slots__ = ("early", "first", "missing", "next")
+    __slots__ = ("missing", "next")
 
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.next = first
-        self.missing: set[int] | None = None
-        self.early: set[int] | None = None
+    def __init__(self) -> None:
+        self.next = 0
+        self.missing: list[int] | None = None
 
     def take(self, sequence: int) -> bool:
-        """Note an arrival; return False when it is a duplicate."""
+        """Note an arrival; return False when it is a duplicate.
+
+        Raises:
+            ValueError: the number is beyond all reason.
+        """
         expected = self.next
         if sequence == expected:
             self.next = sequence + 1
@@ -129,52 +138,54 @@ class Cursor:
             if sequence - expected > _MAX_GAP:
                 raise ValueError(f"sequence {sequence} after {expected - 1}")
             if self.missing is None:
-                self.missing = set()
-            self.missing.update(range(expected, sequence))
+                self.missing = []
+            self.missing += (expected, sequence)
             self.next = sequence + 1
             return True
-        if sequence < self.first:
-            if self.early is None:
-                self.early = set()
-            if sequence in self.early:
-                return False
-            self.early.add(sequence)
-            return True
-        if self.missing is not None and sequence in self.missing:
-            self.missing.remove(sequence)
-            return True
-        return False
+        return self.missing is not None and _fill(self.missing, sequence)
 
-    def lost(self, low: int, high: int, before: Sequence[int], accepted: Sequence[int]) -> int:
+    def unseen(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """Yield the ranges of [low, high) that were not seen, in order."""
+        missing = self.missing
+        if missing:
+            # The first range that ends after `low`: an odd place is inside one.
+            for at in range(bisect_right(missing, low) // 2 * 2, len(missing), 2):
+                if missing[at] >= high:
+                    break
+                yield max(missing[at], low), min(missing[at + 1], high)
+        if self.next < high:
+            yield max(self.next, low), high
+
+    def lost(self, low: int, high: int, before: Sequence[int]) -> int:
         """Return how many acknowledged messages of [low, high) were not seen.
 
         Args:
             low: First sequence that counts.
             high: One past the last.
             before: StreamLog.accepted_before().
-            accepted: StreamLog.accepted.
         """
         if low >= high:
             return 0
-        unseen = 0
-        first = min(max(self.first, low), high)
-        unseen += before[first] - before[low]
-        if self.early:
-            unseen -= sum(accepted[sequence] for sequence in self.early if low <= sequence < first)
-        following = min(max(self.next, low), high)
-        unseen += before[high] - before[max(following, first)]
-        if self.missing:
-            unseen += sum(accepted[sequence] for sequence in self.missing if low <= sequence < high)
-        return unseen
+        return sum(before[end] - before[begin] for begin, end in self.unseen(low, high))
 
     def beyond(self, end: int) -> int:
         """Return how many sequences from `end` on were seen."""
-        seen = max(self.next - max(self.first, end), 0)
-        if self.missing:
-            seen -= sum(sequence >= end for sequence in self.missing)
-        if self.early:
-            seen += sum(sequence >= end for sequence in self.early)
-        return seen
+        if self.next <= end:
+            return 0
+        return self.next - end - sum(high - low for low, high in self.unseen(end, self.next))
+
+
+def _fill(ranges: list[int], sequence: int) -> bool:
+    """Take a sequence out of the ranges; return whether it was in one."""
+    at = bisect_right(ranges, sequence)
+    if at % 2 == 0:
+        return False
+    low, high = ranges[at - 1], ranges[at]
+    ranges[at - 1 : at + 1] = [
+        *((low, sequence) if low < sequence else ()),
+        *((sequence + 1, high) if sequence + 1 < high else ()),
+    ]
+    return True
 
 
 class StreamSummary:
@@ -200,7 +211,7 @@ class StreamSummary:
             if begin >= end:
                 continue
             expected = self.before[end] - self.before[begin]
-            lost = expected if cursor is None else cursor.lost(begin, end, self.before, log.accepted)
+            lost = expected if cursor is None else cursor.lost(begin, end, self.before)
             delivery.expected += expected
             delivery.lost += lost
             if stay.until_ns is not None and not stay.by_will:
@@ -219,22 +230,9 @@ class StreamSummary:
         if self._loss_steps is None:
             self._loss_steps = [0] * (len(self.log) + 1)
         steps = self._loss_steps
-        first = high if cursor is None else min(max(cursor.first, low), high)
-        steps[low] += 1
-        steps[first] -= 1
-        if cursor is None:
-            return
-        following = max(min(max(cursor.next, low), high), first)
-        steps[following] += 1
-        steps[high] -= 1
-        for sequence in cursor.early or ():
-            if low <= sequence < first:
-                steps[sequence] -= 1
-                steps[sequence + 1] += 1
-        for sequence in cursor.missing or ():
-            if low <= sequence < high:
-                steps[sequence] += 1
-                steps[sequence + 1] -= 1
+        for begin, end in ((low, high),) if cursor is None else cursor.unseen(low, high):
+            steps[begin] += 1
+            steps[end] -= 1
 
     def reordered(self, sequence: int, highest: int) -> int | None:
         """Return the phase of a late arrival that broke an order.

@@ -48,7 +48,7 @@ def apply_set(root: Item, text: str, problems: list[Problem]) -> None:
 
 
 def scale_clients(populations: Sequence[Population], total: int) -> tuple[Population, ...]:
-    """Return the populations with `total` clients together, each in its old share and none empty.
+    """Return the populations with `total` clients together, each in its old share, with its churn, and none empty.
 
     Raises:
         ValueError: total is under the number of populations.
@@ -66,9 +66,7 @@ def scale_clients(populations: Sequence[Population], total: int) -> tuple[Popula
         if not count:
             counts[counts.index(max(counts))] -= 1
             counts[number] = 1
-    return tuple(
-        dataclasses.replace(population, count=count) for population, count in zip(populations, counts, strict=True)
-    )
+    return tuple(_with_count(population, count) for population, count in zip(populations, counts, strict=True))
 
 
 def scale_phases(phases: Sequence[Phase], measured_s: float) -> tuple[Phase, ...]:
@@ -96,6 +94,14 @@ def move_events(events: Sequence[Event], before: Sequence[Phase], after: Sequenc
             start_s += old.duration_s
             new_start_s += new.duration_s
     return tuple(moved)
+
+
+def _with_count(population: Population, count: int) -> Population:
+    """Return a population of another size, of which the same share leaves in a second."""
+    churn = population.churn
+    if churn is not None:
+        churn = dataclasses.replace(churn, rate_per_s=churn.rate_per_s * count / population.count)
+    return dataclasses.replace(population, count=count, churn=churn)
 
 
 def _steps(path: str) -> list[str]:

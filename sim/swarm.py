@@ -44,7 +44,7 @@ class SwarmResult:
         reconnects: Times that clients came back.
         away: Were on their way back when the run ended.
         again_failures: Why attempts to come back failed: {reason: attempts}.
-        events: What was done to clients of this worker.
+        events: What was done to clients of this worker, by place of the event in the scenario.
         lost_seconds: Lost deliveries by the second of the run in which their push began; None when unknown.
     """
 
@@ -58,7 +58,7 @@ class SwarmResult:
     reconnects: int = 0
     away: int = 0
     again_failures: Counter[str] = field(default_factory=Counter)
-    events: list[EventReport] = field(default_factory=list)
+    events: dict[int, EventReport] = field(default_factory=dict)
 
 
 class Swarm:
@@ -69,6 +69,13 @@ class Swarm:
         target: Where to connect.
         run: Mark of this run's messages.
         part, parts: Which share of the clients this is.
+
+    Attributes:
+        clients: Each client's last connection.
+        connected: Clients that got in.
+        failed: Clients that did not.
+        lost_connections: Connections that ended without the client wanting it.
+        alive: Clients that are in now.
     """
 
     def __init__(self, plan: Plan, target: Target, *, run: int, part: int, parts: int) -> None:
@@ -84,6 +91,7 @@ class Swarm:
         self.connected = 0
         self.failed = 0
         self.lost_connections = 0
+        self.alive = 0
         self.delivered = 0
         self.heartbeat_replies = 0
         self.foreign = 0
@@ -94,10 +102,10 @@ class Swarm:
         self._ends_ns = [span.end_ns for span in phase_spans(phases)]
         self._t0_ns = 0
         self._positions = {client.plan.index: i for i, client in enumerate(self.clients)}
-        self._past: list[SimClient] = []
         self.connector = Connector(self, plan, target, part=part, parts=parts)
-        self.actions = ClientActions(self, part=part, parts=parts)
+        self.actions = ClientActions(self)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble: BaseException | None = None
         self._closing = False
 
     # --- connecting ---------------------------------------------------------
@@ -108,20 +116,36 @@ class Swarm:
         for i, population in enumerate(self.plan.scenario.clients):
             positions = [at for at, client in enumerate(self.clients) if client.plan.population == i]
             if positions:
-                self._spawn(f"heartbeats {population.name}", self._heartbeats(positions, population.heartbeat_s))
+                self.spawn(f"heartbeats {population.name}", self._heartbeats(positions, population.heartbeat_s))
+
+    def client_of(self, index: int) -> SimClient | None:
+        """Return a client by its index over all clients; None when another part has it."""
+        position = self._positions.get(index)
+        return None if position is None else self.clients[position]
 
     def renew(self, client: SimClient) -> SimClient:
-        """Put a new connection in a client's place; the old one is kept for the ledger."""
+        """Put a new connection in the place of one that has ended."""
         position = self._positions[client.plan.index]
-        if client.joined_ns:
-            self._past.append(client)
-        new = self.clients[position] = SimClient(self, client.plan)
+        new = self.clients[position] = SimClient(self, client.plan, self.clients[position])
         return new
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something until it ends or the swarm is closed; what it raises comes out of check()."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def check(self) -> None:
+        """Raise what a task of the swarm has raised: without it the run is not the scenario's any more."""
+        if self._trouble is not None:
+            raise self._trouble
 
     # --- for clients --------------------------------------------------------
 
     def joined(self, client: SimClient) -> None:
         """Note that a client has read its auth reply."""
+        self.alive += 1
         self.connector.joined(client)
 
     def lost(self, client: SimClient) -> None:
@@ -166,7 +190,7 @@ class Swarm:
     def begin(self, t0_ns: int) -> None:
         """Set when the first phase starts, before any message is published; events count from there."""
         self._t0_ns = t0_ns
-        self._spawn("actions", self.actions.play(t0_ns))
+        self.spawn("actions", self.actions.play(t0_ns))
 
     def take_seconds(self, *, all_of_them: bool = False) -> dict[int, Histogram]:
         """Return and forget the seconds of the run that are over."""
@@ -213,9 +237,7 @@ class Swarm:
         # What the publisher never sent has no phase of its own: it goes where the overall figures have it.
         measured = [i for i, phase in enumerate(self.plan.scenario.phases) if phase.measure]
         unknown = self.deliveries[measured[-1] if measured else -1]
-        for client in (*self._past, *self.clients):
-            if not client.joined_ns:
-                continue
+        for client in self.clients:
             cursors = client.close_books()
             for stay in client.memberships():
                 summaries.get(stay.stream, nothing).judge(cursors.get(stay.stream), stay, self.deliveries)
@@ -237,7 +259,6 @@ class Swarm:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.connector.close()
         for client in self.clients:
             client.hang_up()
         await asyncio.sleep(0)
@@ -254,12 +275,12 @@ class Swarm:
             while due[0][0] <= now:
                 at, position = due.popleft()
                 client = self.clients[position]
-                if client.is_in and not client.silent:
+                if client.is_in and not client.silenced:
                     with contextlib.suppress(OSError):
                         client.send(Operation.HEARTBEAT)
                 due.append((at + every_s, position))
 
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and self._trouble is None:
+            self._trouble = task.exception()

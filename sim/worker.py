@@ -59,9 +59,9 @@ async def _connect(swarm: Swarm, send: Callable[[object], None]) -> None:
 async def _report(swarm: Swarm, send: Callable[[object], None]) -> None:
     while True:
         await asyncio.sleep(_PROGRESS_S)
+        swarm.check()
         seconds = swarm.take_seconds()
-        alive = swarm.connected - swarm.lost_connections
-        send(Progress(swarm.connected, swarm.failed, alive, swarm.delivered, seconds))
+        send(Progress(swarm.connected, swarm.failed, swarm.alive, swarm.delivered, seconds))
 
 
 def main() -> None:

@@ -43,6 +43,11 @@ REDIS_SCHEMES = {
 
 _PARTITIONS = 8
 _LINK_TIMEOUT_S = 3.0
+_RETRY_S = 0.1
+
+
+class _MisfitError(BusError):
+    """What is in Redis is not what the URL says; waiting does not help."""
 
 
 class RedisStreamsBus:
@@ -122,16 +127,23 @@ class RedisStreamsBus:
         return RedisLink(self._address, what=f"bus {self.url}", timeout_s=_LINK_TIMEOUT_S)
 
     async def _open_publisher(self) -> RedisPublisher:
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
-        while True:
-            try:
-                keys = await self._open()
-                break
-            except BusError:
-                if self._closed or asyncio.get_running_loop().time() >= deadline_s:
-                    self._counts["refused"] += 1
-                    raise
-                await asyncio.sleep(0.1)
+        why = BusError(f"bus {self.url}: no answer")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    try:
+                        keys = await self._open()
+                        break
+                    except _MisfitError:
+                        raise
+                    except BusError as exc:
+                        if self._closed:
+                            raise
+                        why = exc
+                    await asyncio.sleep(_RETRY_S)
+        except TimeoutError:
+            self._counts["refused"] += 1
+            raise BusError(f"{why.message}; not taken within {self._timeout_s:g} s", hint=why.hint) from why
         if self._publisher is None:
             self._publisher = RedisPublisher(
                 self._link(),
@@ -161,7 +173,7 @@ class RedisStreamsBus:
                     raise BusError(f"bus {self.url}: {reply}")
             partitions = int(found)
             if self._wanted and self._wanted != partitions:
-                raise BusError(
+                raise _MisfitError(
                     f"bus {self.url}: stream {self._topic} has {partitions} partitions, not {self._wanted}",
                     hint="leave partitions= away, or stop all its users and delete its keys",
                 )

@@ -66,6 +66,7 @@ _EXITS: dict[str, tuple[Exit, ...]] = {
     "decode": (Exit.FAILED,),
     "sim": (Exit.FAILED, Exit.INVALID, Exit.UNREACHABLE, Exit.RUN_INVALID, Exit.SLOWER),
     "report": (Exit.FAILED, Exit.SLOWER),
+    "conform": (Exit.FAILED, Exit.UNREACHABLE),
     "check": (Exit.INVALID,),
     "schema": (),
     "scenarios": (),

@@ -74,6 +74,7 @@ class ClusterNodes:
     def __init__(self, info: ClusterInfo, printer: Printer) -> None:
         self._info = info
         self._printer = printer
+        self._has_warned = False
 
     @property
     def nodes(self) -> Collection[str]:
@@ -87,7 +88,10 @@ class ClusterNodes:
                 rows = await control.stats()
         except ClusterError as exc:
             # The cluster went down under the run: what the clients saw is all the more worth reporting.
-            self._printer.warn(f"the nodes were not asked: {exc}")
+            # Asked every second: once is enough.
+            if not self._has_warned:
+                self._printer.warn(f"the nodes were not asked: {exc}")
+            self._has_warned = True
             return []
         return [NodeSample(row["name"], row["pid"], row["cpu_s"], row["rss_bytes"], row["drops"] or {}) for row in rows]
 

@@ -16,6 +16,8 @@ class CometConfig:
         host: Address to bind; loopback unless asked otherwise.
         tcp_port: 0 lets the system choose, as for every port here.
         wss_port: None is off; needs tls_cert and tls_key. So does tls_port, TLS over TCP.
+        advertise_host: Host that other nodes reach it by; empty is `host`, or
+            this machine's own address when it listens on all of them.
         public_addrs: What clients should dial, published in the registry; empty publishes `host`.
         offline: Published in the registry: logic's balancer then leaves this comet out.
         handshake_timeout_s: From accept to successful auth.
@@ -42,6 +44,7 @@ class CometConfig:
     grpc_port: int = 3109
     tls_cert: str = ""
     tls_key: str = ""
+    advertise_host: str = ""
     public_addrs: tuple[str, ...] = ()
     region: str = "sh"
     zone: str = "sh001"

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
+from imctl.advertise import advertised
 from imctl.comet.channel import Channel
 from imctl.comet.config import CometConfig
 from imctl.comet.service import CometService
@@ -181,7 +182,7 @@ class Comet:
         return Instance(
             appid=_APPID,
             hostname=self.name,
-            addrs=(f"grpc://{self._link.address}",),
+            addrs=(f"grpc://{advertised(self._link.address, config.advertise_host, config.host)}",),
             region=config.region,
             zone=config.zone,
             env=config.env,
@@ -212,6 +213,8 @@ class Comet:
         while True:
             await asyncio.sleep(TICK_S)
             self.sessions.end_overdue()
+            if self.sessions.logic_came_back():
+                self._spawn("announce", self.sessions.announce())
 
     async def _renew_online_forever(self) -> None:
         """Report room counts every renew_online_s, and soon after they have changed."""

@@ -25,6 +25,9 @@ from protocol.state import State
 __all__ = ["TICK_S", "Sessions"]
 
 TICK_S = 0.1
+# 5,000 sessions a second: a comet of 20,000 has told a logic of all of them in 4 s, at a few percent of a core.
+_ANNOUNCE_CALLS = 500
+_ANNOUNCE_EVERY_S = 0.1
 _SHARED_ACCEPTS = 10_000
 _SHARED_ACCEPTS_OPS = 32  # larger sets are rare, and a stranger could fill the memory with them
 _LINGER_S = 5.0  # for a closed client to read what was written before; goim gives it none
@@ -49,6 +52,7 @@ class Sessions:
         self.open: set[Channel] = set()
         self._logic = logic
         self._accepts: dict[frozenset[int], frozenset[int]] = {}
+        self._opened = 0
         self._stopping = False
         self._pending = 0  # connects and disconnects that logic has not answered
         self._settled = asyncio.Event()
@@ -196,6 +200,25 @@ class Sessions:
         return shared
 
     # --- towards logic ------------------------------------------------------
+
+    def logic_came_back(self) -> bool:
+        """Whether a link to logic has come up since the last call while there are sessions."""
+        opened, self._opened = self._opened, self._logic.opened
+        return opened != self._opened and bool(self.hub.channels)
+
+    async def announce(self) -> None:
+        """Refresh every session: a logic that has lost its memory learns of them again.
+
+        Without it a push by mid or key would miss a client that stayed
+        connected while logic restarted, until its next ordinary refresh.
+        """
+        channels = list(self.hub.channels.values())
+        for first in range(0, len(channels), _ANNOUNCE_CALLS):
+            for channel in channels[first : first + _ANNOUNCE_CALLS]:
+                if channel.registered:
+                    self.counters.add("announced")
+                    self._refresh(channel)
+            await asyncio.sleep(_ANNOUNCE_EVERY_S)
 
     def _refresh(self, channel: Channel) -> None:
         request = HeartbeatReq(mid=channel.mid, key=channel.key, server=self.config.hostname)

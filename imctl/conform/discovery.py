@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 from imctl.conform.case import Case
@@ -25,20 +25,21 @@ from imctl.conform.lab import Answer
 
 __all__ = ["CASES"]
 
+
 async def _register_twice(registry: Registry) -> list[Answer]:
     first = await registry.register()
     again = await registry.register(metadata='{"weight":"20"}')
     return [first, again, await registry.fetch()]
 
 
-def _register_then_fetch(wanted: int = 1, **changes: object) -> Call:
+def _register_then_fetch(wanted: int = 1, **changes: Any) -> Call:
     async def call(registry: Registry) -> list[Answer]:
         return [await registry.register(**changes), await registry.fetch(status=wanted)]
 
     return call
 
 
-def _register_only(**changes: object) -> Call:
+def _register_only(**changes: Any) -> Call:
     async def call(registry: Registry) -> Answer:
         return await registry.register(**changes)
 
@@ -66,7 +67,7 @@ async def _fetch_zones(registry: Registry) -> list[Answer]:
     ]
 
 
-def _fetch_only(**changes: object) -> Call:
+def _fetch_only(**changes: Any) -> Call:
     async def call(registry: Registry) -> Answer:
         return await registry.fetch(**changes)
 
@@ -120,7 +121,7 @@ async def _renew_unknown(registry: Registry) -> list[Answer]:
     ]
 
 
-def _host_only(path: str, **changes: object) -> Call:
+def _host_only(path: str, **changes: Any) -> Call:
     async def call(registry: Registry) -> Answer:
         await registry.register()
         return await registry.host(path, **changes)
@@ -304,7 +305,13 @@ _TABLE: list[tuple[str, str, str, str, Call]] = [
         'application/json; charset=utf-8 {"code":0,"message":"0","ttl":1}',
         _envelope,
     ),
-    ("renew", "renew answers with the instance", "renew ok", f"code 0 {instance_json()}; code 0 {instance_json()}", _renew),
+    (
+        "renew",
+        "renew answers with the instance",
+        "renew ok",
+        f"code 0 {instance_json()}; code 0 {instance_json()}",
+        _renew,
+    ),
     (
         "renew-unknown",
         "renew of an unknown host, app and zone",

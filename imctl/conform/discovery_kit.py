@@ -168,12 +168,8 @@ def route(method: str, path: str) -> Call:
     return call
 
 
-
-
 def discovery_case(
     name: str, shows: str, recording: str, expected: str, call: Call, accepted: Mapping[str, str] | None = None
 ) -> Case:
     source = f"discovery-http.jsonl: {recording}"
     return Case(f"{AREA}.{name}", AREA, shows, source, ("discovery",), expected, run_call(call), accepted or {})
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from imctl.conform.case import Case, SilentError
 from imctl.conform.discovery_kit import (
@@ -68,7 +69,7 @@ async def _polls_cancelled(registry: Registry) -> str:
     return "grows with a register and a cancel" if first < second < third else f"{first} {second} {third}"
 
 
-def _polls_only(**changes: object) -> Call:
+def _polls_only(**changes: Any) -> Call:
     async def call(registry: Registry) -> Answer:
         return await registry.polls(**changes)
 

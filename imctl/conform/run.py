@@ -104,22 +104,34 @@ class _Runner:
                     got = await case.run(lab)
             except SkipCase as exc:
                 verdict, got, note = Verdict.SKIPPED, "", str(exc)
-            except SilentError as exc:
-                got = lab.plain(str(exc))
-                if not exc.seen:
-                    self._silent[exc.part] += 1
-            except TimeoutError:
-                got = f"not done within {case.limit_s:g} s"
-            except OSError as exc:
-                got = f"{exc.strerror or exc}"
-            except UnexpectedError as exc:
-                got = lab.plain(str(exc))
+            except Exception as exc:
+                # Whatever a node does must end in a verdict; an answer of another shape than any
+                # that was thought of shows as the KeyError or TypeError of who reads it.
+                got = lab.plain(self._trouble(case, exc))
             else:
                 for part in case.needs:
                     self._silent[part] = 0
         if verdict is None:
             verdict, note = _verdict(case, got)
         return Result(case, verdict, got, note, (time.monotonic() - began_s) * 1000)
+
+    def _trouble(self, case: Case, exc: Exception) -> str:
+        """Return what an error says of the node."""
+        match exc:
+            case ExceptionGroup():
+                return self._trouble(case, exc.exceptions[0])
+            case SilentError():
+                if not exc.seen:
+                    self._silent[exc.part] += 1
+                return str(exc)
+            case UnexpectedError():
+                return str(exc)
+            case TimeoutError():
+                return f"not done within {case.limit_s:g} s"
+            case OSError():
+                return f"{exc.strerror or exc}"
+            case _:
+                return f"an answer of another shape ({type(exc).__name__}: {exc})"
 
 
 def _verdict(case: Case, got: str) -> tuple[Verdict, str]:

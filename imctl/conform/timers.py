@@ -197,7 +197,7 @@ CASES: list[Case] = [
     _timer(
         "tcp-timers.heartbeat",
         "without op 2 a client is closed after heartbeat x heartbeatMax, whatever else it sends",
-        "tcp-sessions.jsonl: heartbeat-timeout-silent, -rearmed, -other-ops",
+        "tcp-sessions.jsonl: heartbeat-timeout-silent, heartbeat-timeout-rearmed, heartbeat-timeout-other-ops",
         ("tcp", "http"),
         "closed: busy silent",
         _heartbeat("tcp"),

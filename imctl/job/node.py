@@ -86,7 +86,7 @@ class Job:
             accept=self._in_zone,
         )
         # Before that every push would be for an unknown server.
-        if not await self._pool.known(self._config.discover_timeout_s):
+        if not await self._pool.known(self._config.discover_timeout_s) and self._config.discover_timeout_s > 0:
             logger.warning("%s: the registry has not answered yet; going on without comets", self.name)
         loop = asyncio.get_running_loop()
         self._consumer = loop.create_task(self._consume(), name=f"{self.name} consumer")

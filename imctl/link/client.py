@@ -62,6 +62,8 @@ class StreamPeer:
         self._fresh = True
         self._silent = False
         self.reconnects = 0
+        self.opened = 0
+        """Times that the stream has come up."""
         self._answered: asyncio.Future[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"link to {name}")
 
@@ -141,6 +143,7 @@ class StreamPeer:
             async with asyncio.timeout(min(self._timeout_s, _CONNECT_TIMEOUT_S)):
                 await stream.wait_for_connection()
             self._connected = True
+            self.opened += 1
             self._silent = False
             writer = asyncio.get_running_loop().create_task(self._write(stream), name=f"link writer to {self.name}")
             while (batch := await stream.read()) is not grpc.aio.EOF:

@@ -57,6 +57,7 @@ class PeerPool:
         self._turn = 0
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._opened_before = 0
         self._known = asyncio.Event()
         self._some = asyncio.Event()
         self._watch = registry.watch(appid, self._update)
@@ -65,6 +66,11 @@ class PeerPool:
     def peers(self) -> Mapping[str, Peer]:
         """The peers by hostname, as they are now."""
         return MappingProxyType(self._peers)
+
+    @property
+    def opened(self) -> int:
+        """Times that streams to these peers and those before them have come up."""
+        return self._opened_before + sum(getattr(peer, "opened", 0) for peer in self._peers.values())
 
     def call(self, method: Method, request: Any) -> asyncio.Future[Any]:
         """Call the peer whose turn it is, see Peer.call; those that are not connected are passed over."""
@@ -147,6 +153,7 @@ class PeerPool:
         self._links = wanted
 
     def _close_later(self, peer: Peer) -> None:
+        self._opened_before += getattr(peer, "opened", 0)
         task = asyncio.get_running_loop().create_task(peer.close(), name=f"close link to {peer.name}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Mapping
 from typing import Any
 
+from imctl.advertise import advertised
 from imctl.bus.contract import Bus
 from imctl.errors import ImctlError, StartError
 from imctl.link.contract import Handlers
@@ -37,7 +37,6 @@ COMET_APPID = "goim.comet"
 LOGIC_APPID = "goim.logic"
 
 _REGISTER_TIMEOUT_S = 10.0
-_WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
 
 class Logic:
@@ -184,18 +183,15 @@ class Logic:
             raise StartError(exc.message, hint=exc.hint) from exc
 
     async def _register(self) -> None:
-        host = self._config.advertise_host or self._config.host
-        if host in _WILDCARDS:
-            host = _own_address()
-        port = self._link.address.rpartition(":")[2]
+        config = self._config
         instance = Instance(
             appid=LOGIC_APPID,
             hostname=self.name,
-            addrs=(f"grpc://{host}:{port}",),
-            region=self._config.region,
-            zone=self._config.zone,
-            env=self._config.env,
-            metadata={"weight": str(self._config.weight), "imctl.link": "1"},
+            addrs=(f"grpc://{advertised(self._link.address, config.advertise_host, config.host)}",),
+            region=config.region,
+            zone=config.zone,
+            env=config.env,
+            metadata={"weight": str(config.weight), "imctl.link": "1"},
         )
         self._is_registered = True
         try:
@@ -208,15 +204,3 @@ class Logic:
             ) from exc
         except ImctlError as exc:
             raise StartError(f"{self.name}: {exc.message}", hint=exc.hint) from exc
-
-
-def _own_address() -> str:
-    """Return the address this machine has towards others; loopback when it has none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Nothing is sent: connecting a UDP socket only chooses a route.
-            # 192.0.2.0/24 is for documentation, so the route is the default one.
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from imctl.bus.contract import Bus, BusError, Record, Subscription
 from imctl.bus.factory import open_bus
+from tests.services.kafka import KafkaBroker
 
 _names = itertools.count()
 
@@ -27,7 +28,14 @@ def redis_bus(redis_url: str) -> OpenBus:
     return lambda: open_bus(f"{redis_url}?lease_s=2")
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture
+def kafka_bus() -> Iterator[OpenBus]:
+    broker = KafkaBroker()
+    yield lambda: open_bus(broker.url)
+    broker.end()
+
+
+@pytest.fixture(params=["memory", "redis", "kafka"])
 async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
     opener: OpenBus = request.getfixturevalue(f"{request.param}_bus")
     bus = opener()

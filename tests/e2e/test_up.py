@@ -179,6 +179,22 @@ async def test_core_that_is_killed_comes_back_and_delivers_again(imctl: Imctl) -
     assert (row["restarts"], row["last_exit"]) == (1, "signal SIGKILL")
 
 
+async def test_a_client_that_stayed_while_core_was_killed_is_pushed_to_by_mid_again(imctl: Imctl) -> None:
+    up = imctl.json("up", "--any-port", "--detach")
+    http = up["nodes"][0]["addresses"]["logic.http"]
+    async with await Client.connect_tcp(*address(up, "comet-1", "tcp"), AuthToken(mid=1, accepts=(1000,))) as client:
+        imctl.json("kill", "core")
+        imctl.json("wait", "--timeout", "20s")
+
+        def session_is_known() -> bool:
+            with urllib.request.urlopen(f"http://{http}/imctl/sessions?mids=1", timeout=5) as answer:
+                return bool(json.load(answer)["data"]["mids"]["1"])
+
+        wait_until(session_is_known, "the comet has told the new logic of its session")
+        post(f"http://{http}/goim/push/mids?operation=1000&mids=1", b"still here")
+        assert (await client.receive(10)).body == b"still here"
+
+
 def test_taken_ports_are_all_told_with_their_holder(imctl: Imctl) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import require_program
 from tests.services.brokers import Program, durable_redis
+from tests.services.kafka import KafkaBroker
 
 
 class Broker(Protocol):
@@ -33,7 +34,16 @@ def redis_broker(tmp_path: Path) -> Iterator[Program]:
         server.stop()
 
 
-@pytest.fixture(params=["redis"])
+@pytest.fixture
+def kafka_broker() -> Iterator[KafkaBroker]:
+    server = KafkaBroker()
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(params=["redis", "kafka"])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """One of each kind; a new bus is a fixture more."""
     server: Broker = request.getfixturevalue(f"{request.param}_broker")

@@ -204,7 +204,8 @@ def test_every_client_has_its_own_key(key, count, overlaps):
             "{at: 0s, do: silence, who: lobby, node: core}",
             [
                 (
-                    "a.yaml:10:45: events[0].node does not go with do: silence; expected only at, do, who, fraction, for",
+                    "a.yaml:10:45: events[0].node does not go with do: silence; "
+                    "expected only at, do, who, fraction, for",
                     "node is for kill, pause, restart",
                 )
             ],
@@ -244,7 +245,7 @@ def test_every_client_has_its_own_key(key, count, overlaps):
                 (
                     'a.yaml:10:18: events[0].do is "diconnect"; expected disconnect or stop_reading or silence or '
                     "change_room or kill or pause or restart",
-                    "do: disconnect",
+                    "did you mean disconnect?",
                 )
             ],
         ),

@@ -1,4 +1,7 @@
+import pytest
+
 from sim.fields import Either, Field, Kind, ListOf, Section, nearest, read_section
+from sim.kinds import one_of
 from sim.yaml_tree import parse_tree
 
 
@@ -78,11 +81,36 @@ def test_a_list_that_is_none_or_too_short():
     ]
 
 
+def test_a_mapping_with_keys_that_must_be_there_is_shown_with_them():
+    problems = []
+    read_section(
+        Section((Field("part", INNER, "x"),)), parse_tree("part: 2", file="a", env={}, problems=problems), "", problems
+    )
+
+    assert [(str(one), one.hint) for one in problems] == [
+        ("a:1:7: part is 2; expected a mapping of low, high", "part: {low: 2}")
+    ]
+
+
 def test_a_root_that_is_no_mapping():
     found, problems = read("[1]")
 
     assert found is None
     assert problems == [("a:1:1: the file is a list of 1; expected a mapping of number, numbers, parts, size", "")]
+
+
+@pytest.mark.parametrize(("word", "hint"), [("rom", "did you mean room?"), ("xyz", "to: mid"), ("7", "to: mid")])
+def test_a_word_that_is_nearly_right_is_suggested(word, hint):
+    problems = []
+
+    read_section(
+        Section((Field("to", one_of(("mid", "room")), "x"),)),
+        parse_tree(f"to: {word}", file="a", env={}, problems=problems),
+        "",
+        problems,
+    )
+
+    assert [one.hint for one in problems] == [hint]
 
 
 def test_nearest():

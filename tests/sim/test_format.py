@@ -70,7 +70,9 @@ def test_every_key_says_what_it_does_and_is_in_the_schema():
 def test_the_schema_says_what_must_be_there():
     schema = scenario_schema()
 
-    assert schema["required"] == ["name", "clients", "phases"]
+    assert schema["anyOf"] == [{"required": ["name", "clients", "phases"]}, {"required": ["include"]}]
+    assert "required" not in schema
+    assert schema["properties"]["events"]["items"]["required"] == ["at", "do"]
     assert schema["properties"]["clients"]["items"]["required"] == ["name", "count"]
     assert schema["properties"]["clients"]["minItems"] == 1
     assert schema["properties"]["publish"]["items"]["required"] == ["to", "rate"]

@@ -329,13 +329,13 @@ def test_a_population_that_is_wrong(client, problem):
     [
         (
             "{name: a, count: 1, reconnect: {backoff: 2s..1s}}",
-            'a.yaml:3:46: clients[0].reconnect.backoff is "2s..1s"; expected a duration such as 500ms, or a range of them '
-            "such as 100ms..2s, the shorter one first",
+            'a.yaml:3:46: clients[0].reconnect.backoff is "2s..1s"; expected a duration such as 500ms, or a range of '
+            "them such as 100ms..2s, the shorter one first",
         ),
         (
             "{name: a, count: 1, reconnect: {backoff: 0s..1s}}",
-            'a.yaml:3:46: clients[0].reconnect.backoff is "0s..1s"; expected a duration such as 500ms, or a range of them '
-            "such as 100ms..2s, over 0 and at most 720h",
+            'a.yaml:3:46: clients[0].reconnect.backoff is "0s..1s"; expected a duration such as 500ms, or a range of '
+            "them such as 100ms..2s, over 0 and at most 720h",
         ),
         (
             "{name: a, count: 1, reconnect: 1s}",

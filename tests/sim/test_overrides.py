@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.overrides import apply_set, move_events, scale_clients, scale_phases
-from sim.scenario import Event, EventKind, Phase, Population
+from sim.scenario import Backoff, Churn, Event, EventKind, Phase, Population
 from sim.yaml_tree import parse_tree
 
 TEXT = """\
@@ -95,6 +95,14 @@ def test_a_multiple_is_exact():
     scaled = scale_clients([Population("a", 3), Population("b", 1)], 8)
 
     assert [population.count for population in scaled] == [6, 2]
+
+
+def test_churn_goes_with_its_population():
+    churn = Churn(50.0, Backoff(0.5, 2.0))
+
+    scaled = scale_clients([Population("a", 1000, churn=churn), Population("b", 1000)], 200)
+
+    assert [population.churn for population in scaled] == [Churn(5.0, Backoff(0.5, 2.0)), None]
 
 
 def test_only_measured_phases_are_scaled():

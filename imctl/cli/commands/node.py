@@ -153,7 +153,7 @@ def _spec(
     if kind in (Kind.LOGIC, Kind.JOB) and not shareable(urls.get("bus", "memory://")):
         raise OptionsError(
             f"{kind} alone: its bus must be one that logic and job share, and memory:// lives in one process",
-            hint="this version has no bus that processes can share yet; `imctl node core` runs logic and job together",
+            hint="use a broker: --bus redis://127.0.0.1:6379; or `imctl node core`, which runs logic and job together",
         )
     name = settings[parts[-1]].get("hostname") or config_class(parts[-1])().hostname
     return ProcessSpec(name=name if kind is not Kind.CORE else "core", kind=kind.value, parts=settings, **urls)
