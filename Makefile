@@ -42,7 +42,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup ## start a cluster, run scenarios/room.yaml on it, show the report, leave nothing running
-	@$(BIN)/imctl sim scenarios/room.yaml
+	@$(BIN)/imctl sim scenarios/room.yaml --clients 1000
 
 test: lint types tests ## lint, types and every test
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Connector"]
 
 _CONNECT_TIMEOUT_S = 20.0
+_MIN_WAIT_S = 0.01  # after a failure, also where the scenario says 0
 
 
 class Connector:
@@ -52,6 +54,11 @@ class Connector:
         ]
         self._returning: set[asyncio.Task[None]] = set()
 
+    @property
+    def away(self) -> int:
+        """Clients on their way back."""
+        return len(self._returning)
+
     async def connect_all(self) -> None:
         """Connect all clients, each population at its rate; return when each is in or has failed."""
         groups: list[list[SimClient]] = [[] for _ in self._plan.scenario.clients]
@@ -80,23 +87,13 @@ class Connector:
 
         Args:
             client: One whose connection has ended.
-            backoff: First and longest wait before an attempt; it doubles with each failure.
+            backoff: Shortest and longest wait before an attempt. Each is drawn from a span that begins with
+                the shortest, is twice as long as its beginning, and doubles with each failure.
             away_s: Wait this long before the first attempt instead.
         """
-        task = asyncio.get_running_loop().create_task(self._return(client, backoff, away_s), name="reconnect")
+        task = self._swarm.spawn("reconnect", self._return(client, backoff, away_s))
         self._returning.add(task)
         task.add_done_callback(self._returning.discard)
-
-    @property
-    def away(self) -> int:
-        """Clients on their way back."""
-        return len(self._returning)
-
-    async def close(self) -> None:
-        """End the attempts to come back."""
-        for task in self._returning:
-            task.cancel()
-        await asyncio.gather(*self._returning, return_exceptions=True)
 
     async def _connect_group(self, index: int, group: list[SimClient]) -> None:
         """Start connects on a schedule of their own; at most so many are under way."""
@@ -124,25 +121,27 @@ class Connector:
             self._swarm.connected += 1
 
     async def _return(self, client: SimClient, backoff: Backoff, away_s: float | None) -> None:
-        wait_s = backoff.min_s
+        low_s = backoff.min_s
         slots = self._slots[client.plan.population]
-        while True:
-            # Jitter over half the wait, or all that were cut off in one instant would come back in one.
-            await asyncio.sleep(wait_s * self._random.uniform(0.5, 1.0) if away_s is None else away_s)
-            away_s = None
+        for attempt in itertools.count():
+            if away_s is None or attempt:
+                # Drawn, or all that were cut off in one instant would come back in one.
+                await asyncio.sleep(self._random.uniform(low_s, max(min(low_s * 2, backoff.max_s), low_s)))
+                low_s = max(min(low_s * 2, backoff.max_s), _MIN_WAIT_S)
+            else:
+                await asyncio.sleep(away_s)
             async with slots:
                 client = self._swarm.renew(client)
-                reason = await self._attempt(client)
+                reason = await self._attempt(client, attempt)
             if not reason:
                 self.reconnects += 1
                 return
             self.again_failures[reason] += 1
-            wait_s = min(wait_s * 2, backoff.max_s)
 
-    async def _attempt(self, client: SimClient) -> str:
+    async def _attempt(self, client: SimClient, attempt: int = 0) -> str:
         """Connect and authenticate; return why it failed, "" when it did not."""
         loop = asyncio.get_running_loop()
-        host, port = self._target.address(client.plan.index, is_ws=client.plan.is_ws)
+        host, port = self._target.address(client.plan.index, is_ws=client.plan.is_ws, attempt=attempt)
         source = source_of(client.plan.index, self._all, host)
         joined = self._joining[client] = loop.create_future()
         try:
@@ -150,7 +149,7 @@ class Connector:
                 if source is None:
                     await loop.create_connection(lambda: client, host, port)
                 else:
-                    await loop.create_connection(lambda: client, sock=open_from(source, host, port))
+                    await loop.create_connection(lambda: client, sock=await open_from(source, host, port))
                 await joined
         except TimeoutError:
             reason = "no auth reply in time"
@@ -162,5 +161,9 @@ class Connector:
             return ""
         finally:
             self._joining.pop(client, None)
+            if joined.done() and not joined.cancelled():
+                joined.exception()  # asked for, whatever came first
+        if client.joined_ns:
+            return ""  # the reply came in the moment in which the time was up
         client.hang_up()
         return reason

@@ -56,6 +56,7 @@ class Outcome:
     machine: Mapping[str, str | int | float | None]
     node_samples: Sequence[TimedSamples] = ()
     node_events: Sequence[EventReport] = ()
+    failed_events: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def _judge(report: RunReport, outcome: Outcome) -> RunReport:
     silent = outcome.workers - len(outcome.results)
     if silent and not outcome.dead:
         invalid.append(f"{silent} of {outcome.workers} workers gave no result in time")
+    invalid += [f"an event could not be carried out: {what}" for what in outcome.failed_events]
     generator = report.generator
     if generator.cpu_percent > MAX_CPU_PERCENT:
         invalid.append(f"the load generator used {generator.cpu_percent:.0f}% of a core, over {MAX_CPU_PERCENT:.0f}%")
@@ -144,28 +146,27 @@ def _failures(outcome: Outcome) -> list[str]:
     clients: Counter[str] = Counter()
     for result in outcome.results:
         clients.update(result.swarm.failures)
+        clients["connection ended during the run"] += result.swarm.lost_connections
+        clients["on their way back when the run ended"] += result.swarm.away
     again: Counter[str] = Counter()
     for result in outcome.results:
         again.update(result.swarm.again_failures)
-        if result.swarm.away:
-            clients["on their way back when the run ended"] += result.swarm.away
     pushes = Counter(dict(outcome.published.failures)) if outcome.published else Counter()
     return [
         f"{count} {what}: {reason}"
         for what, reasons in (("clients", clients), ("attempts to come back", again), ("pushes", pushes))
         for reason, count in reasons.most_common(5)
+        if count
     ]
 
 
 def _events(outcome: Outcome) -> tuple[EventReport, ...]:
     """Return what happened in the order of time; an event on clients is one, though each worker had a part of it."""
-    merged: dict[tuple[int, str, str], EventReport] = {}
+    merged: dict[int, EventReport] = {}
     for result in outcome.results:
-        for event in result.swarm.events:
-            # Workers act within milliseconds of each other.
-            known = (round(event.at_s), event.do, event.target)
-            other = merged.get(known)
-            merged[known] = event if other is None else replace(other, count=other.count + event.count)
+        for number, event in result.swarm.events.items():
+            other = merged.get(number, replace(event, count=0))
+            merged[number] = replace(event, at_s=min(event.at_s, other.at_s), count=event.count + other.count)
     return tuple(sorted((*merged.values(), *outcome.node_events), key=lambda event: event.at_s))
 
 

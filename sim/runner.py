@@ -20,7 +20,7 @@ from sim.nodes import NodeSampler, TimedSamples, watch_nodes
 from sim.outcome import Outcome, RunResult, judge_run
 from sim.process import ChildProcess, WorkerDiedError
 from sim.report.model import EventReport
-from sim.scenario import Scenario
+from sim.scenario import EventKind, Scenario
 from sim.shapes import phase_spans
 from sim.target import Target
 
@@ -130,6 +130,7 @@ class _Run:
         self.dead: list[WorkerDiedError] = []
         self.node_samples: list[TimedSamples] = []
         self.node_events: list[EventReport] = []
+        self.failed_events: list[str] = []
         self.t0_ns = 0
         self._changed = asyncio.Event()
         self._readers: list[asyncio.Task[None]] = []
@@ -189,6 +190,7 @@ class _Run:
                 workers=len(self.workers),
                 machine=_machine(),
                 node_events=self.node_events,
+                failed_events=self.failed_events,
                 node_samples=[(at_ns - self.t0_ns, nodes) for at_ns, nodes in self.node_samples],
             )
         )
@@ -227,7 +229,8 @@ class _Run:
             yield
             return
         playing = asyncio.create_task(
-            play_node_events(self.scenario.events, faults, self.t0_ns, self.node_events), name="node events"
+            play_node_events(self.scenario.events, faults, self.t0_ns, self.node_events, self.failed_events),
+            name="node events",
         )
         try:
             yield
@@ -243,6 +246,9 @@ class _Run:
 
     async def _settle(self) -> None:
         """Wait until everything expected has come, or nothing more does."""
+        # The publisher counts what members get who stay where they are. One who moves may get more than its share,
+        # which would make up in the sum for what others still wait for: then only silence tells the end.
+        are_sure = not any(event.kind is EventKind.CHANGE_ROOM for event in self.scenario.events)
         last, since_ns = -1, monotonic_ns()
         end_ns = since_ns + int(_SETTLE_S * 1e9)
         while (now := monotonic_ns()) < end_ns:
@@ -250,8 +256,8 @@ class _Run:
             delivered = sum(state.delivered for state in self.states.values())
             if delivered != last:
                 last, since_ns = delivered, now
-            # What was refused and came all the same counts in `delivered`: then only silence tells the end.
-            if self.published and not any(self.published.errors) and delivered >= self.published.expected:
+            # What was refused and came all the same counts in `delivered` too.
+            if self.published and are_sure and not any(self.published.errors) and delivered >= self.published.expected:
                 await asyncio.sleep(_COPIES_S)
                 return
             if now - since_ns > _QUIET_S * 1e9:

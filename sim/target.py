@@ -29,11 +29,11 @@ class Target:
     ws: tuple[tuple[str, int], ...]
     http: tuple[tuple[str, int], ...]
 
-    def address(self, client: int, *, is_ws: bool) -> tuple[str, int]:
-        """Return where a client connects."""
+    def address(self, client: int, *, is_ws: bool, attempt: int = 0) -> tuple[str, int]:
+        """Return where a client connects; where it failed it goes on to the next comet with each attempt."""
         addresses = self.ws if is_ws else self.tcp
         # Not the remainder: rooms and transports go in turn too, and every member of a room would be on one comet.
-        return addresses[int(client * _GOLDEN % 1.0 * len(addresses))]
+        return addresses[(int(client * _GOLDEN % 1.0 * len(addresses)) + attempt) % len(addresses)]
 
 
 def parse_target(text: str) -> Target:

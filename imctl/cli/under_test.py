@@ -12,7 +12,8 @@ from imctl.cli.printer import Printer
 from imctl.cluster.client import ClusterInfo, ControlClient, find_cluster
 from imctl.cluster.spec import ClusterOptions, plan
 from imctl.cluster.supervisor import Supervisor
-from imctl.errors import ClusterError
+from imctl.errors import ClusterError, ImctlError
+from sim.errors import SimError
 from sim.nodes import NodeSample
 from sim.scenario import Scenario
 from sim.target import Target
@@ -97,20 +98,28 @@ class ClusterNodes:
 
     async def kill(self, node: str) -> None:
         """Kill a process; the supervisor starts it again."""
-        async with ControlClient(self._info) as control:
+        async with self._control() as control:
             await control.kill(node)
 
     async def pause(self, node: str) -> None:
         """Stop a process with SIGSTOP."""
-        async with ControlClient(self._info) as control:
+        async with self._control() as control:
             await control.pause(node)
 
     async def resume(self, node: str) -> None:
         """Let a paused process go on."""
-        async with ControlClient(self._info) as control:
+        async with self._control() as control:
             await control.resume(node)
 
     async def restart(self, node: str) -> None:
         """Drain a process and start it again."""
-        async with ControlClient(self._info) as control:
+        async with self._control() as control:
             await control.restart(node)
+
+    @asynccontextmanager
+    async def _control(self) -> AsyncIterator[ControlClient]:
+        try:
+            async with ControlClient(self._info) as control:
+                yield control
+        except ImctlError as exc:
+            raise SimError(exc.message, hint=exc.hint) from exc

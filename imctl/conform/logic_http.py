@@ -154,8 +154,11 @@ _READ: list[tuple[str, str, str, str]] = [
 
 def _slug(what: str) -> str:
     """Return the last part of an id made of a recording's title."""
-    kept = "".join(letter if letter.isalnum() or letter in "./_=+" else "-" for letter in what.lower())
-    return "-".join(part for part in kept.strip("/").replace("/", "-").split("-") if part)
+    title = what.lower().replace("//", "-double-slash-")
+    if title.endswith("/"):
+        title += "slash"
+    kept = "".join(letter if letter.isalnum() or letter in "._=+" else "-" for letter in title)
+    return "-".join(part for part in kept.split("-") if part)
 
 
 def _fill(lab: Lab, target: str) -> str:

@@ -22,8 +22,8 @@ def books(client):
     """Return what a client has seen, by stream, in a form that does not depend on how it came about."""
     seen = {}
     for stream, cursor in client.close_books().items():
-        between = set(range(cursor.first, cursor.next)) - (cursor.missing or set())
-        seen[stream] = between | (cursor.early or set())
+        unseen = {number for low, high in cursor.unseen(0, cursor.next) for number in range(low, high)}
+        seen[stream] = set(range(cursor.next)) - unseen
     return seen
 
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.ledger import Cursor, Delivery, StreamLog, StreamSummary
+from sim.ledger import Cursor, Delivery, Stay, StreamLog, StreamSummary
 
 PHASES = 3
+SECOND = 1_000_000_000
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Story:
     arrivals: list[int]
     joined_ns: int
     left_ns: int | None
+    by_will: bool = False
 
 
 @st.composite
@@ -25,13 +27,15 @@ def stories(draw):
     length = draw(st.integers(0, 25))
     log = StreamLog()
     now = 100
+    # Mostly closer together than the second that one who leaves by its own will is spared, sometimes not.
+    step_ns = draw(st.sampled_from([1, 1, 400_000_000]))
     phase = 0
     for _ in range(length):
         phase = min(phase + draw(st.sampled_from([0, 0, 0, 0, 1])), PHASES - 1)
-        now += draw(st.integers(0, 5))
+        now += draw(st.integers(0, 5)) * step_ns
         log.phase.append(phase)
         log.sent_ns.append(now)
-        log.done_ns.append(now + draw(st.integers(1, 20)))
+        log.done_ns.append(now + draw(st.integers(1, 20)) * step_ns)
         log.accepted.append(draw(st.sampled_from([1, 1, 1, 1, 0])))
     # In order at first; then some are lost, repeated and moved, as a bad cluster would do it.
     arrivals = list(range(length))
@@ -55,7 +59,7 @@ def stories(draw):
                 arrivals.insert(to, length + draw(st.integers(0, 3)))
     joined_ns = draw(st.integers(80, now + 2))
     left_ns = draw(st.one_of(st.none(), st.integers(joined_ns, now + 2)))
-    return Story(log, arrivals, joined_ns, left_ns)
+    return Story(log, arrivals, joined_ns, left_ns, left_ns is not None and draw(st.booleans()))
 
 
 def told_slowly(story):
@@ -64,13 +68,14 @@ def told_slowly(story):
     first_copies = list(dict.fromkeys(story.arrivals))
     for sequence in range(len(log)):
         begun = log.sent_ns[sequence]
-        is_member = story.joined_ns <= begun and (story.left_ns is None or begun < story.left_ns)
+        end = None if story.left_ns is None else story.left_ns - (SECOND if story.by_will else 0)
+        is_member = story.joined_ns <= begun and (end is None or begun < end)
         if is_member and log.accepted[sequence]:
             delivery = deliveries[log.phase[sequence]]
             delivery.expected += 1
             if sequence not in story.arrivals:
                 delivery.lost += 1
-                delivery.lost_dead += story.left_ns is not None
+                delivery.lost_dead += story.left_ns is not None and not story.by_will
     for sequence, copies in Counter(story.arrivals).items():
         if sequence < len(log):
             deliveries[log.phase[sequence]].duplicated += copies - 1
@@ -92,7 +97,7 @@ def told_by_cursor(story):
     cursor = None
     for sequence in story.arrivals:
         if cursor is None:
-            cursor = Cursor(sequence)
+            cursor = Cursor()
         highest = cursor.next - 1
         if not cursor.take(sequence):
             if sequence < len(log):
@@ -101,7 +106,7 @@ def told_by_cursor(story):
             phase = summary.reordered(sequence, highest)
             if phase is not None:
                 deliveries[phase].reordered += 1
-    summary.judge(cursor, story.joined_ns, story.left_ns, deliveries)
+    summary.judge(cursor, Stay(0, story.joined_ns, story.left_ns, story.by_will), deliveries)
     if cursor is not None:
         deliveries[-1].unexpected += cursor.beyond(len(log))
     return deliveries
@@ -129,8 +134,8 @@ def log_of(count, *, took_ns=5, every_ns=10):
     return log
 
 
-def judged(log, arrivals, *, joined_ns=0, left_ns=None):
-    return told_by_cursor(Story(log, arrivals, joined_ns, left_ns))[0]
+def judged(log, arrivals, *, joined_ns=0, left_ns=None, by_will=False):
+    return told_by_cursor(Story(log, arrivals, joined_ns, left_ns, by_will))[0]
 
 
 def test_a_member_that_got_nothing_has_lost_everything():
@@ -150,6 +155,23 @@ def test_nothing_is_expected_by_who_has_left_and_what_was_on_its_way_is_lost_the
     assert judged(log_of(4), [0], left_ns=111) == Delivery(expected=2, lost=1, lost_dead=1)
 
 
+def test_who_leaves_by_its_own_will_need_not_get_what_was_pushed_in_the_second_before():
+    log = log_of(4, every_ns=SECOND // 2)
+    left_ns = log.sent_ns[3] + 1
+
+    assert judged(log, [0], left_ns=left_ns, by_will=True) == Delivery(expected=2, lost=1)
+    assert judged(log, [0, 1, 2, 3], left_ns=left_ns, by_will=True) == Delivery(expected=2)
+    # To the nanosecond: what was pushed a second before had to come.
+    assert judged(log, [], left_ns=log.sent_ns[2], by_will=True) == Delivery(expected=0)
+    assert judged(log, [], left_ns=log.sent_ns[2] + 1, by_will=True) == Delivery(expected=1, lost=1)
+
+
+def test_a_stay_shorter_than_that_second_expects_nothing():
+    log = log_of(5)
+
+    assert judged(log, [], joined_ns=100, left_ns=SECOND, by_will=True) == Delivery()
+
+
 def test_a_message_that_was_not_acknowledged_may_come_or_not():
     log = log_of(3)
     log.accepted[1] = 0
@@ -167,10 +189,46 @@ def test_a_late_copy_is_a_duplicate_and_not_out_of_order():
 
 
 def test_a_number_beyond_all_reason_is_refused_before_it_fills_memory():
-    cursor = Cursor(0)
+    cursor = Cursor()
 
     with pytest.raises(ValueError, match="sequence 4000000000"):
         cursor.take(4_000_000_000)
+
+
+@given(st.lists(st.integers(0, 40), max_size=60), st.integers(0, 45), st.integers(0, 45))
+def test_a_cursor_knows_what_it_has_seen_whatever_the_order(arrivals, low, high):
+    cursor, seen = Cursor(), set()
+
+    for sequence in arrivals:
+        assert cursor.take(sequence) == (sequence not in seen)
+        seen.add(sequence)
+
+    unseen = [number for begin, end in cursor.unseen(low, high) for number in range(begin, end)]
+    assert unseen == [number for number in range(low, high) if number not in seen]
+    assert cursor.beyond(low) == len([number for number in seen if number >= low])
+
+
+def test_a_long_absence_costs_no_more_memory_than_a_short_one():
+    cursor = Cursor()
+
+    for sequence in (0, 10_000_000, 20_000_000):
+        cursor.take(sequence)
+
+    assert cursor.missing == [1, 10_000_000, 10_000_001, 20_000_000]
+
+
+def test_losses_by_message_are_those_of_all_receivers_together():
+    log = log_of(6)
+    log.accepted[4] = 0
+    summary = StreamSummary(log, 1)
+    gaps = Cursor()
+    for sequence in (0, 2, 5):
+        gaps.take(sequence)
+
+    for cursor in (None, gaps):
+        summary.judge(cursor, Stay(0, 0), [Delivery()])
+
+    assert list(summary.losses()) == [(0, 1), (1, 2), (2, 1), (3, 2), (5, 1)]
 
 
 def test_deliveries_add_up():

@@ -25,7 +25,7 @@ def test_losses_are_the_acknowledged_messages_that_a_member_did_not_see(accepted
 
     for arrivals in receivers:
         arrivals = [sequence for sequence in arrivals if sequence < length]
-        cursor = Cursor(arrivals[0]) if arrivals else None
+        cursor = Cursor() if arrivals else None
         for sequence in arrivals:
             cursor.take(sequence)
         summary.judge(cursor, Stay(0, joined_ns, left_ns), total)

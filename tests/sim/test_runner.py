@@ -261,10 +261,17 @@ async def test_a_comet_that_dies_is_told_by_client(no_limits):
         await until(lambda: gone[0].done())
 
     assert "20 clients: connection ended during the run" in result.report.reasons
+    assert (result.report.clients.disconnected, result.report.clients.reconnects) == (20, 0)
     assert result.report.series[-1].connected == 0
 
 
 def test_workers_are_one_a_core_but_no_more_than_clients_keep_busy(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
 
-    assert [default_workers(scenario_of(count=count)) for count in (1, 500, 501, 1600, 100_000)] == [1, 1, 2, 4, 4]
+    assert [default_workers(scenario_of(count=count)) for count in (1, 500, 501, 1600, 60_000)] == [1, 1, 2, 4, 4]
+
+
+def test_no_worker_has_more_clients_than_it_can_have_files_open(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+
+    assert [default_workers(scenario_of(count=count)) for count in (60_001, 100_000)] == [5, 7]

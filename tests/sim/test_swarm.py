@@ -88,7 +88,7 @@ def settled(swarm):
     ids=["refuses", "never answers"],
 )
 async def test_clients_that_do_not_get_in_are_counted_with_the_reason(monkeypatch, ws, comet, reason):
-    monkeypatch.setattr("sim.swarm._CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("sim.connector._CONNECT_TIMEOUT_S", 0.2)
     async with ScriptedComet(ws=ws, **comet) as scripted:
         swarm = await connected(scripted, scenario_of(count=4, ws=ws))
         result = swarm.finish({ROOM: log_of(3, begin_ns=monotonic_ns())})
@@ -107,7 +107,7 @@ async def test_a_comet_that_is_not_there_fails_every_client():
     await swarm.connect()
     await swarm.close()
 
-    [(reason, count)] = swarm.failures.items()
+    [(reason, count)] = swarm.connector.failures.items()
     assert (reason.startswith("connect: "), count, swarm.failed) == (True, 3, 3)
 
 
@@ -130,8 +130,8 @@ async def test_a_connection_that_ends_is_counted_and_expects_nothing_more(ws):
         result = swarm.finish({ROOM: log_of(5, begin_ns=monotonic_ns())})
         await swarm.close()
 
-    assert (result.connected, result.lost_connections) == (3, 3)
-    assert result.failures == {"connection ended during the run": 3}
+    assert (result.connected, result.lost_connections, swarm.alive) == (3, 3, 0)
+    assert result.failures == {}
     assert result.deliveries == [Delivery()]
 
 

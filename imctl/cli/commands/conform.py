@@ -248,6 +248,8 @@ def register(app: typer.Typer) -> None:
         imctl.printer.result(report)
         if report.not_tested:
             imctl.printer.note(f"not tested: {', '.join(report.not_tested)}")
+        if report.counts["skipped"] == len(report.results):
+            imctl.printer.warn("no case was tried", hint="imctl conform --list shows what each needs")
         if report.failed:
             from imctl.conform import probe
 

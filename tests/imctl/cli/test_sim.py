@@ -45,6 +45,7 @@ def test_json_is_one_document_with_everything_and_nothing_else_on_stdout(invoke,
     assert set(document) >= {
         *("schema_version", "scenario", "seed", "target", "started_at", "verdict", "reasons", "clients", "publish"),
         *("delivery", "latency_ms", "phases", "hops_ms", "series", "generator", "nodes", "expect", "machine"),
+        *("events", "node_series", "latency_buckets_ms", "baseline"),
     }
     assert set(document["clients"]) >= {"wanted", "connected", "failed", "connects_per_s", "reconnects"}
     assert set(document["publish"]) >= {"messages", "errors", "rate_per_s", "send_lag_ms"}
