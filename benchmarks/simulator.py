@@ -67,8 +67,7 @@ async def run() -> list[Line]:
                     ratio >= 0.85,
                 )
             )
-        result = swarm.finish({})
-        assert not any(one.duplicated or one.unexpected for one in result.deliveries)
+        assert not any(one.duplicated or one.unexpected for one in swarm.deliveries)
         await swarm.close()
         return lines
 

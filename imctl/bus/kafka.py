@@ -7,7 +7,8 @@ acknowledged: a record is delivered again, not lost, when its job dies.
 Parameters: timeout_s (10: of a publish), session_s (10: a member that was not
 heard of for so long is dead), acks (all, 1), idempotence (on, off; off for
 brokers before 0.11, or without the right to it: a record may then be there twice
-after an outage), compression (none, gzip, snappy, lz4, zstd), sasl (PLAIN,
+after an outage), compression (none, gzip, snappy, lz4, zstd), fetch_wait_ms (500: how long a
+broker that has nothing new may hold back an answer), sasl (PLAIN,
 SCRAM-SHA-256, SCRAM-SHA-512; when the URL has a user), and ssl_* for kafka+ssl://.
 """
 
@@ -51,6 +52,7 @@ class KafkaSettings:
         topic: Where records go.
         timeout_s: Longest wait of a publish().
         session_s: Kafka's session timeout.
+        fetch_wait_ms: How long a broker holds back the answer to a fetch while it has nothing.
         client: Arguments of every client of aiokafka. Any: theirs.
         producer: Further ones of its producer.
     """
@@ -59,6 +61,7 @@ class KafkaSettings:
     topic: str
     timeout_s: float
     session_s: float
+    fetch_wait_ms: int
     client: dict[str, Any]
     producer: dict[str, Any]
 
@@ -86,6 +89,7 @@ def _settings(url: BusUrl) -> KafkaSettings:
         topic=url.path or "goim-push-topic",
         timeout_s=url.number("timeout_s", 10.0, 0.05, 600),
         session_s=url.number("session_s", 10.0, 1, 600),
+        fetch_wait_ms=url.whole("fetch_wait_ms", 500, 1, 60_000),
         client=client,
         producer={
             "acks": "all" if acks == "all" else 1,
@@ -126,18 +130,17 @@ class KafkaBus:
             self._counts["refused"] += 1
             raise BusError(f"a record of {len(value)} bytes is over the bus's bound of {_MAX_RECORD_BYTES} bytes")
         producer: AIOKafkaProducer | None = None
-        sent = False
+        acknowledged: asyncio.Future[object] | None = None
         try:
             async with asyncio.timeout(settings.timeout_s):
                 producer = self._producer or await self._open_producer()
                 acknowledged = await producer.send(settings.topic, value, key=key.encode())
-                sent = True
                 # Who gives up here does not take the others' record out of the batch.
                 await asyncio.shield(acknowledged)
         except TimeoutError:
             self._counts["refused"] += 1
             # What was sent before Kafka went may be taken when it is back.
-            what = "it is not known whether the record was taken" if sent else self._why or "not taken"
+            what = "it is not known whether the record was taken" if acknowledged else self._why or "not taken"
             raise BusError(
                 f"bus {self.url}: no answer within {settings.timeout_s:g} s; {what}",
                 hint="are the brokers running, and the addresses right?",
@@ -149,6 +152,9 @@ class KafkaBus:
         except BusError:
             self._counts["refused"] += 1
             raise
+        finally:
+            if acknowledged is not None and not acknowledged.done():
+                acknowledged.add_done_callback(_look_at)
         self._counts["published"] += 1
 
     async def subscribe(self, group: str) -> KafkaMember:
@@ -213,7 +219,7 @@ class KafkaBus:
 
     async def _let_go_of_a_broken(self, producer: AIOKafkaProducer | None) -> None:
         """After some errors aiokafka's sender ends, and every further send() fails: the next one gets a new one."""
-        if producer is None or self._producer is not producer:
+        if self._producer is not producer or producer is None:
             return
         sender: Any = producer._sender
         if sender.sender_task.done():
@@ -224,6 +230,12 @@ class KafkaBus:
 def _partition(key: bytes, partitions: Sequence[int], available: Sequence[int]) -> int:
     """Choose as goim does, among all partitions, whether they have a leader now or not."""
     return partition_of(key, len(partitions))
+
+
+def _look_at(abandoned: asyncio.Future[object]) -> None:
+    """Take the outcome of a record that nobody waits for any more; else asyncio complains of an error not seen."""
+    if not abandoned.cancelled():
+        abandoned.exception()
 
 
 def _text(error: KafkaError) -> str:

@@ -70,6 +70,7 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]
             # A job that takes its time is no reason to leave the group.
             max_poll_interval_ms=24 * 3600 * 1000,
             fetch_max_bytes=8 * 1024 * 1024,
+            fetch_max_wait_ms=settings.fetch_wait_ms,
         )
 
     @property

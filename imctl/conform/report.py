@@ -18,6 +18,7 @@ __all__ = ["Report"]
 
 _STYLES = {Verdict.FAIL: "red", Verdict.KNOWN: "yellow", Verdict.SKIPPED: "dim", Verdict.PASS: "green"}
 _CUT = 60
+_WIDTH = 150
 _NO_XML = {code: "?" for code in range(32) if code not in (9, 10, 13)}
 
 
@@ -102,6 +103,9 @@ class Report:
                 Text(result.verdict.value, _STYLES[result.verdict]),
             )
         if shown:
+            if not console.is_terminal:
+                # A file or a CI log has no width of its own, and four columns do not go into 80.
+                console.width = max(console.width, _WIDTH)
             console.print(table)
         for note, group in groupby(sorted((one.note, one.case.id) for one in self._skipped()), key=lambda one: one[0]):
             ids = [case_id for _, case_id in group]

@@ -154,7 +154,7 @@ CASES: list[Case] = [
         ("tcp", "http"),
         "op 1000 seq 0 'x'; op 1001 seq 0 'last'",
         _replaced_then_push,
-        {"op 1001 seq 0 'last'": "goim's logic forgets the newer session when the older one ends"},
+        {"op 1001 seq 0 'last'": "the end of the older connection takes the newer one's session with it, as in goim"},
         limit_s=30.0,
     ),
     Case(

@@ -28,6 +28,10 @@ _MAX_BACKOFF_S = 3.0
 _CONNECT_TIMEOUT_S = 3.0
 # A caller is made to wait for the next attempt when it is no farther away than this.
 _WORTH_WAITING_S = 0.1
+# A batch of so many says that many callers are at work: the next one follows after a
+# pause, since under load the batches, not the calls in them, are what costs.
+_BUSY_CALLS = 4
+_PAUSE_S = 0.001
 # Longest wait of calls for the answer to the batch before theirs.
 _GATHER_S = 0.002
 
@@ -166,8 +170,11 @@ class StreamPeer:
         """Write batches until the stream ends; its reader then tells why."""
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
             while True:
-                await stream.write(await self._outbox.take())
-                if self._waiting.entries:
+                batch = await self._outbox.take()
+                await stream.write(batch)
+                if len(batch.calls) >= _BUSY_CALLS:
+                    await asyncio.sleep(_PAUSE_S)
+                elif self._waiting.entries:
                     await self._gather()
 
     async def _gather(self) -> None:

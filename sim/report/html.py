@@ -27,6 +27,7 @@ from sim.report.tables import (
     events_table,
     expectations_table,
     facts_line,
+    find_max_table,
     format_ms,
     latency_table,
     machine_table,
@@ -109,6 +110,8 @@ def _figures(report: RunReport) -> Iterator[tuple[str, str, bool]]:
 
 
 def _body(report: RunReport) -> Iterator[str]:
+    if report.find_max is not None:
+        yield from _section(find_max_table(report.find_max))
     yield from _section(expectations_table(report))
     if report.baseline is not None:
         yield from _section(baseline_table(report.baseline))

@@ -93,6 +93,8 @@ def _properties(report: RunReport) -> dict[str, str]:
         "latency_ms.p99": report.latency_ms.p99,
         "latency_ms.max": report.latency_ms.max,
     }
+    if report.find_max is not None and report.find_max.rate_per_s is not None:
+        numbers["find_max.rate_per_s"] = report.find_max.rate_per_s
     texts = {"verdict": report.verdict.value, "target": report.target}
     return {**texts, **{name: str(number) for name, number in numbers.items() if number is not None}}
 

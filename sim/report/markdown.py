@@ -19,6 +19,7 @@ from sim.report.tables import (
     events_table,
     expectations_table,
     facts_line,
+    find_max_table,
     latency_table,
     nodes_table,
     publishing_table,
@@ -43,6 +44,8 @@ def markdown_text(report: RunReport) -> str:
     if report.reasons:
         lines += [*(f"- {_escape(reason)}" for reason in report.reasons), ""]
     tables = [expectations_table(report), latency_table(report), delivery_table(report)]
+    if report.find_max is not None:
+        tables.insert(0, find_max_table(report.find_max))
     if report.baseline is not None:
         tables.insert(1, baseline_table(report.baseline))
     tables += [publishing_table(report), events_table(report), nodes_table(report), clients_table(report)]

@@ -21,6 +21,8 @@ __all__ = [
     "DeliveryReport",
     "EventReport",
     "ExpectResult",
+    "FindMaxReport",
+    "FindMaxStep",
     "GeneratorReport",
     "LagStats",
     "LatencyStats",
@@ -299,6 +301,46 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class FindMaxStep:
+    """One run of a search for the highest rate.
+
+    Args:
+        factor: Every publisher's rate was multiplied by it.
+        rate_per_s: What all of them published together by it, over the measured phases.
+        p99_ms: Latency; null when nothing was delivered.
+        lost: Deliveries that never came.
+        verdict: Of this run.
+        reason: The weightiest one why it is no pass; empty for a pass.
+    """
+
+    factor: float
+    rate_per_s: float
+    p99_ms: float | None
+    lost: int
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FindMaxReport:
+    """A search for the highest publish rate that holds the expectations; the rest of the report is of the run at it.
+
+    Args:
+        rate_per_s: The highest rate that held; null when none did.
+        factor: Of that rate; null as there.
+        at_least: The cluster may hold more: it was not the cluster that set the limit.
+        limit: What did: the expectation that failed at the next higher rate, the load generator, or the time.
+        steps: Every run, in order.
+    """
+
+    rate_per_s: float | None
+    factor: float | None
+    at_least: bool
+    limit: str
+    steps: tuple[FindMaxStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """A whole run.
 
@@ -323,6 +365,7 @@ class RunReport:
         node_series: Nodes over time.
         latency_buckets_ms: The histogram behind `latency_ms`, as [low, high, count] of each bucket that is not empty.
         baseline: Comparison with an earlier run; null when none was asked for.
+        find_max: Search for the highest rate that this is the best run of; null when it is a run by itself.
     """
 
     scenario: str
@@ -346,6 +389,17 @@ class RunReport:
     node_series: tuple[NodeSeriesRow, ...] = ()
     latency_buckets_ms: tuple[tuple[float, float, int], ...] = ()
     baseline: Comparison | None = None
+    find_max: FindMaxReport | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether all is well: valid, every expectation holds, and not slower than the baseline."""
+        return self.exit_code == 0
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why it did not pass, in order of weight; () for a run that did."""
+        return () if self.passed else self.reasons or (self.verdict.value,)
 
     @property
     def slower(self) -> bool:

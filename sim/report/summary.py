@@ -28,7 +28,8 @@ from sim.report.model import (
     Verdict,
     plain,
 )
-from sim.report.tables import Mark, baseline_table, format_counts, format_ms, verdict_line
+from sim.report.tables import Mark, baseline_table, find_max_table, format_counts, format_ms, verdict_line
+from sim.report.tables import Table as PlainTable
 from sim.units import format_bytes, format_duration
 
 __all__ = ["ComparisonSummary", "RunSummary", "sparkline", "summary_text"]
@@ -119,6 +120,9 @@ def sparkline(buckets: Iterable[Bucket], width: int = 40) -> str:
 
 def _summary(report: RunReport, buckets: Sequence[Bucket]) -> Group:
     parts: list[RenderableType] = [*_verdict(report)]
+    if report.find_max is not None:
+        found = find_max_table(report.find_max)
+        parts += _section(found.title, *_plain(found))
     parts += _section("Expectations", _expectations(report))
     if report.baseline is not None:
         parts += _section(f"Against the baseline {report.baseline.a}", *_compared(report.baseline, everything=False))
@@ -169,10 +173,13 @@ def _expectations(report: RunReport) -> Table | None:
 
 
 def _compared(comparison: Comparison, *, everything: bool) -> list[RenderableType]:
-    found = baseline_table(comparison, everything=everything)
+    return _plain(baseline_table(comparison, everything=everything))
+
+
+def _plain(found: PlainTable) -> list[RenderableType]:
+    """Return a table that formats share; its second column is text that may wrap."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
     for number, name in enumerate(found.head):
-        # The verdict, with its reason, is what may wrap.
         table.add_column(name, justify="left" if number < found.texts else "right", no_wrap=number != 1)
     for row in found.rows:
         table.add_row(*(Text(cell.text, style=_MARKS[cell.mark]) for cell in row))

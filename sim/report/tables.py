@@ -12,6 +12,7 @@ from sim.report.model import (
     ComparedMetric,
     Comparison,
     DeliveryReport,
+    FindMaxReport,
     LatencyStats,
     PhaseReport,
     PublishReport,
@@ -32,6 +33,7 @@ __all__ = [
     "events_table",
     "expectations_table",
     "facts_line",
+    "find_max_table",
     "format_counts",
     "format_ms",
     "latency_table",
@@ -226,6 +228,27 @@ def baseline_table(comparison: Comparison, *, everything: bool = False) -> Table
     head = ("metric", "", "baseline", "this run" if not comparison.b else "second", "change")
     note = " ".join([note, *(f"{text[:1].upper()}{text[1:]}." for text in comparison.notes)])
     return Table("Against the baseline", head, rows, texts=2, note=note)
+
+
+def find_max_table(found: FindMaxReport) -> Table:
+    """Return every run of a search for the highest rate, the lowest rate first, and what was found."""
+    rows = tuple(
+        (
+            Cell(str(step.verdict), Mark.GOOD if step.verdict is Verdict.PASS else Mark.BAD),
+            Cell(step.reason),
+            Cell(f"x{step.factor:g}"),
+            Cell(format_value(step.rate_per_s, "")),
+            Cell(format_ms(step.p99_ms)),
+            _fault(step.lost),
+        )
+        for step in sorted(found.steps, key=lambda step: step.factor)
+    )
+    if found.rate_per_s is None:
+        note = f"No rate that was tried holds the expectations: {found.limit}."
+    else:
+        word = "at least " if found.at_least else ""
+        note = f"Holds {word}{format_value(found.rate_per_s, '/s')} (x{found.factor:g}): {found.limit}."
+    return Table("Highest rate", ("", "why", "rates", "per s", "p99 ms", "lost"), rows, texts=2, note=note)
 
 
 def seconds_table(report: RunReport) -> Table | None:

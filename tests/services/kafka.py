@@ -75,7 +75,8 @@ class KafkaBroker:
 
     @property
     def url(self) -> str:
-        return f"kafka://{self.address}/{self.topic}?session_s=2"
+        # It answers no fetch before its time, whatever comes meanwhile; real ones do.
+        return f"kafka://{self.address}/{self.topic}?session_s=2&fetch_wait_ms=20"
 
     def new_topic(self, name: str, partitions: int = 3) -> None:
         """Make a topic; it is the one that `url` names from now on."""

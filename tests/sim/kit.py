@@ -15,8 +15,9 @@ from protocol.frame import Frame, pack_frame
 from protocol.operation import Operation
 from protocol.raw import wrap_batch
 from protocol.websocket import ServerDecoder, serialize_message
+from sim.client import SimClient
 from sim.plan import make_plan
-from sim.scenario import Expectation, Phase, Population, Publisher, PublishTo, Scenario
+from sim.scenario import Event, Expectation, Phase, Population, Publisher, PublishTo, Scenario
 from sim.stamp import make_body
 from sim.swarm import Swarm
 from sim.target import Target
@@ -37,13 +38,14 @@ def scenario_of(
     phases: Sequence[Phase] = (Phase("steady", 1.0),),
     expect: Sequence[Expectation] = (),
     seed: int = 1,
+    events: Sequence[Event] = (),
     **population: object,
 ) -> Scenario:
     """Return a scenario of one population and, by default, two publishers: to its rooms, and to all."""
     people = Population("viewers", count, 0.0 if ws else 1.0, tuple(rooms), **population)  # type: ignore[arg-type]
     if publish is None:
         publish = (Publisher(PublishTo.ROOM, "viewers", 50.0), Publisher(PublishTo.ALL, "", 10.0))
-    return Scenario("test", seed, (people,), tuple(publish), tuple(phases), tuple(expect))
+    return Scenario("test", seed, (people,), tuple(publish), tuple(phases), tuple(expect), events=tuple(events))
 
 
 def message(stream: int, sequence: int, intended_ns: int = 1, *, run: int = RUN, size: int = 64) -> Frame:
@@ -65,12 +67,13 @@ def auth_reply(*, ws: bool) -> bytes:
 
 
 class FakeTransport(asyncio.Transport):
-    """Keeps what is written."""
+    """Keeps what is written, and whether its client reads."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written = bytearray()
         self.aborted = False
+        self.reads = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
@@ -78,20 +81,31 @@ class FakeTransport(asyncio.Transport):
     def abort(self) -> None:
         self.aborted = True
 
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
 
 def swarm_of(scenario: Scenario, target: Target = NOWHERE, *, part: int = 0, parts: int = 1) -> Swarm:
     return Swarm(make_plan(scenario), target, run=RUN, part=part, parts=parts)
 
 
-def joined_swarm(scenario: Scenario) -> Swarm:
+def joined_swarm(scenario: Scenario, *, part: int = 0, parts: int = 1) -> Swarm:
     """Return a swarm whose clients have authenticated, without any connection."""
-    swarm = swarm_of(scenario)
+    swarm = swarm_of(scenario, part=part, parts=parts)
     for client in swarm.clients:
-        client.connection_made(FakeTransport())
-        client.upgrade = None
-        client.data_received(auth_reply(ws=client.plan.is_ws))
-        assert client.joined_ns
+        join(client)
     return swarm
+
+
+def join(client: SimClient) -> None:
+    """Let a client authenticate without a connection."""
+    client.connection_made(FakeTransport())
+    client.upgrade = None
+    client.data_received(auth_reply(ws=client.plan.is_ws))
+    assert client.is_in
 
 
 class Connection:
@@ -112,7 +126,7 @@ class ScriptedComet:
 
     Args:
         ws: Speak WebSocket.
-        answer: What follows an op 7; b"" for nothing, None to close the connection.
+        answer: What follows an op 7; b"" for nothing, None to close the connection. A test may change it.
         then_close: Close right after the answer.
     """
 
@@ -170,6 +184,10 @@ class ScriptedComet:
         if frame.op == Operation.HEARTBEAT:
             self.heartbeats += 1
             reply = pack_frame(Operation.HEARTBEAT_REPLY, b"\0\0\0\1")
+            writer.write(serialize_message(reply) if self.ws else reply)
+            return True
+        if frame.op == Operation.CHANGE_ROOM:
+            reply = pack_frame(Operation.CHANGE_ROOM_REPLY, frame.body)
             writer.write(serialize_message(reply) if self.ws else reply)
             return True
         if self.answer is None:

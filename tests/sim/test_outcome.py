@@ -8,7 +8,7 @@ from sim.ledger import Delivery, StreamLog
 from sim.messages import Health, Published, Result
 from sim.nodes import NodeSample
 from sim.outcome import Outcome, judge_run
-from sim.report.model import Verdict
+from sim.report.model import EventReport, Verdict
 from sim.scenario import Phase
 from sim.swarm import SwarmResult
 from tests.sim.kit import NOWHERE, scenario_of
@@ -28,7 +28,7 @@ def health(*, cpu=10.0, lag_ms=1.0):
     return Health(cpu, histogram(lag_ms))
 
 
-def result(*, deliveries=None, latency=None, cpu=10.0, lag_ms=1.0, failures=None, connected=3, failed=0):
+def result(*, deliveries=None, latency=None, cpu=10.0, lag_ms=1.0, failures=None, connected=3, failed=0, **more):
     return Result(
         SwarmResult(
             deliveries or [Delivery(expected=10), Delivery(expected=40), Delivery(expected=20)],
@@ -36,6 +36,7 @@ def result(*, deliveries=None, latency=None, cpu=10.0, lag_ms=1.0, failures=None
             connected=connected,
             failed=failed,
             failures=Counter(failures or {}),
+            **more,
         ),
         health(cpu=cpu, lag_ms=lag_ms),
         {},
@@ -209,3 +210,49 @@ def test_nothing_published_is_no_zero_latency():
 
     assert report.latency_ms.p99 is None
     assert report.verdict is Verdict.FAIL
+
+
+def test_an_event_on_clients_is_one_whatever_the_number_of_workers():
+    again = EventReport(2.001, "disconnect", "viewers", 5)
+    workers = [
+        {0: EventReport(1.499, "disconnect", "viewers", 3, None), 1: again},
+        {0: EventReport(1.501, "disconnect", "viewers", 4, None), 1: again},
+    ]
+    node = EventReport(1.6, "kill", "comet-1", 1)
+
+    report = judged(results=[result(events=events) for events in workers], workers=2, node_events=[node])
+
+    assert report.events == (
+        EventReport(1.499, "disconnect", "viewers", 7),
+        node,
+        EventReport(2.001, "disconnect", "viewers", 10),
+    )
+
+
+def test_two_events_of_a_kind_in_one_second_stay_two():
+    events = {0: EventReport(1.2, "change_room", "viewers", 3), 1: EventReport(1.3, "change_room", "viewers", 4)}
+
+    assert [event.count for event in judged(results=[result(events=events)]).events] == [3, 4]
+
+
+def test_an_event_that_could_not_be_carried_out_makes_the_run_invalid():
+    report = judged(failed_events=["kill comet-1 at 1.5 s: comet-1 is starting, not running"])
+
+    assert report.verdict is Verdict.INVALID
+    assert report.reasons == (
+        "an event could not be carried out: kill comet-1 at 1.5 s: comet-1 is starting, not running",
+    )
+
+
+def test_connections_that_ended_and_attempts_to_come_back_are_told():
+    again = Counter({"connect: refused": 7})
+    results = [result(lost_connections=3, reconnects=1, away=2, again_failures=again)] * 2
+
+    report = judged(results=results, workers=2, expect=["delivery.lost > 0"])
+
+    assert (report.clients.disconnected, report.clients.reconnects) == (6, 2)
+    assert report.reasons[1:] == (
+        "6 clients: connection ended during the run",
+        "4 clients: on their way back when the run ended",
+        "14 attempts to come back: connect: refused",
+    )

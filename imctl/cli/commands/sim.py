@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +16,14 @@ from imctl.cli.reports import ReportFiles, Tolerance, add_baseline, check_report
 from imctl.cli.values import parse_duration
 
 if TYPE_CHECKING:
-    from sim.outcome import RunResult
+    from sim.report.model import RunReport
     from sim.scenario import Scenario
     from sim.target import Target
 
 __all__ = ["register"]
 
-_CLIENTS_PER_COMET = 12_000  # a process may have 20,000 files open on many machines
+_FIND_MAX_S = 300.0
+_STEP_S = 5.0  # --find-max runs a scenario many times: long enough for a p99, no longer
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +36,7 @@ def register(app: typer.Typer) -> None:
             "imctl sim room --clients 10000 --json",
             "imctl sim room --set publish[0].rate=100/s --set phases.steady.duration=30s",
             "imctl sim room --report run.html --report junit.xml --baseline main.json --tolerance 20%",
+            "imctl sim max --find-max",
             "imctl sim smoke --target 'goim://10.0.0.5?tcp=3101&ws=3102&http=3111'",
         ),
     )
@@ -58,6 +62,12 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(metavar="FILE", help="JSON report of an earlier run; exit 7 when slower than it")
         ] = None,
         tolerance: Tolerance = None,
+        find_max: Annotated[
+            bool, typer.Option("--find-max", help="Find the highest publish rate that holds the expectations")
+        ] = False,
+        find_max_time: Annotated[
+            float | None, typer.Option(parser=parse_duration, metavar="TIME", help="Longest search (5m)")
+        ] = None,
     ) -> None:
         """Run a scenario: connect its clients, push, and report latency and loss
 
@@ -67,6 +77,11 @@ def register(app: typer.Typer) -> None:
         scenario is not valid, 4 when the cluster cannot be reached, 5 when the
         load generator itself was the bottleneck, 7 when all is well but slower
         than the --baseline.
+
+        With --find-max it runs again and again, measured phases cut to five
+        seconds together unless --duration says how long, and all rates
+        multiplied by another factor each time. The report is of the run at
+        the highest rate that passed; when none did, of the one at the lowest.
         """
         imctl = Context.of(ctx)
         from sim.errors import SimError
@@ -83,9 +98,14 @@ def register(app: typer.Typer) -> None:
         loaded = load_scenario(
             find_scenario(scenario), sets=changes, clients=clients, duration_s=duration, env=os.environ
         )
+        search_s = _search_time_s(find_max, find_max_time, loaded)
+        if search_s is not None and duration is None and loaded.measured_s > _STEP_S:
+            loaded = load_scenario(
+                find_scenario(scenario), sets=changes, clients=clients, duration_s=_STEP_S, env=os.environ
+            )
         check_reports(reports)
         earlier = load_baseline(baseline, tolerance)
-        report = run(_run(loaded, known, workers, imctl)).report
+        report = run(_run(loaded, known, workers, imctl, search_s))
         if earlier is not None and baseline is not None:
             report = add_baseline(report, earlier, baseline, tolerance)
         imctl.printer.result(RunSummary(report))
@@ -94,22 +114,69 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(code)
 
 
-async def _run(scenario: Scenario, known: Target | None, workers: int | None, imctl: Context) -> RunResult:
+def _search_time_s(find_max: bool, time_s: float | None, scenario: Scenario) -> float | None:
+    """Return how long to search for the highest rate, None for a run by itself.
+
+    Raises:
+        typer.BadParameter: a time for a search that is not wanted.
+        ScenarioError: there is no rate to raise, or nothing that has to hold.
+    """
+    from sim.find_max import check_searchable
+
+    if not find_max:
+        if time_s is not None:
+            raise typer.BadParameter("needs --find-max", param_hint="--find-max-time")
+        return None
+    check_searchable(scenario)
+    return _FIND_MAX_S if time_s is None else time_s
+
+
+async def _run(
+    scenario: Scenario, known: Target | None, workers: int | None, imctl: Context, search_s: float | None
+) -> RunReport:
+    async with _under_test(scenario, known, workers, imctl) as run_once:
+        if search_s is None:
+            return await run_once(scenario)
+        from sim.find_max import SearchLimits, find_max, mean_rate_per_s, scale_publish, step_line
+
+        return await find_max(
+            lambda factor: run_once(scale_publish(scenario, factor)),
+            rate_per_s=mean_rate_per_s(scenario),
+            limits=SearchLimits(time_s=search_s),
+            on_step=lambda step: imctl.printer.note(step_line(step)),
+        )
+
+
+@asynccontextmanager
+async def _under_test(
+    scenario: Scenario, known: Target | None, workers: int | None, imctl: Context
+) -> AsyncIterator[Callable[[Scenario], Awaitable[RunReport]]]:
+    """Yield what runs a scenario against the cluster; it may be called again and again."""
     from imctl.cli.progress import show_progress
     from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
     from sim.runner import run_scenario
 
-    if known is not None:
+    async def on_target(scenario: Scenario) -> RunReport:
+        assert known is not None
         with show_progress(imctl.printer, scenario) as on_progress:
-            return await run_scenario(scenario, known, workers=workers, on_progress=on_progress)
+            return (await run_scenario(scenario, known, workers=workers, on_progress=on_progress)).report
+
+    if known is not None:
+        yield on_target
+        return
     async with cluster_for(scenario, imctl.cluster, imctl.printer) as info:
         nodes = ClusterNodes(info, imctl.printer)
-        with show_progress(imctl.printer, scenario) as on_progress:
-            return await run_scenario(
-                scenario,
-                target_of(info),
-                workers=workers,
-                sample_nodes=nodes.sample,
-                faults=nodes,
-                on_progress=on_progress,
-            )
+
+        async def on_cluster(scenario: Scenario) -> RunReport:
+            with show_progress(imctl.printer, scenario) as on_progress:
+                result = await run_scenario(
+                    scenario,
+                    target_of(info),
+                    workers=workers,
+                    sample_nodes=nodes.sample,
+                    faults=nodes,
+                    on_progress=on_progress,
+                )
+            return result.report
+
+        yield on_cluster

@@ -9,7 +9,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from sim.outcome import RunResult
 from sim.report.json import dump_file, load_report
 from sim.report.model import RunReport, Verdict
 from sim.report.schema import report_schema
@@ -42,9 +41,9 @@ def run_gives(monkeypatch: pytest.MonkeyPatch):
     def give(report: RunReport) -> list[object]:
         runs: list[object] = []
 
-        async def run(*args: object) -> RunResult:
+        async def run(*args: object) -> RunReport:
             runs.append(args)
-            return RunResult(report, ())
+            return report
 
         monkeypatch.setattr("imctl.cli.commands.sim._run", run)
         return runs

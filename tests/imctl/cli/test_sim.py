@@ -91,6 +91,42 @@ def test_a_generator_that_did_not_keep_up_is_exit_code_5(invoke, tiny, monkeypat
     assert "INVALID" in result.stdout
 
 
+def test_find_max_runs_until_it_knows_the_rate(invoke, tiny):
+    # 20 and 20 messages at x1; the limit is not the cluster's, so that it is where the test says.
+    expect = "expect=[delivery.lost == 0, publish.messages < 55]"
+
+    result = invoke("sim", tiny, "--find-max", "--duration", "400ms", "--set", expect, "--json")
+
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    found = document["find_max"]
+    assert [step["verdict"] for step in found["steps"][:2]] == ["pass", "fail"]
+    assert 1.25 < found["factor"] <= 1.36
+    assert found["rate_per_s"] == pytest.approx(100 * found["factor"], rel=1e-3)
+    assert not found["at_least"]
+    assert "publish.messages < 55: was" in found["limit"]
+    # The document is of the run at that rate.
+    assert document["verdict"] == "pass"
+    assert document["publish"]["rate_per_s"] == pytest.approx(found["rate_per_s"], rel=0.05)
+    assert len([line for line in result.stderr.splitlines() if line.startswith("x")]) == len(found["steps"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--find-max-time", "1m"], 2, "needs --find-max"),
+        (["--find-max", "--set", "expect=[]"], 3, "nothing is expected; --find-max needs what must hold"),
+        (["--find-max", "--set", "publish=[]"], 3, "--find-max needs a rate to raise"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused(invoke, tiny, tmp_path, options, code, message):
+    result = invoke("sim", tiny, *options)
+
+    assert result.exit_code == code
+    assert message in " ".join(result.stderr.split())
+    assert not (tmp_path / "state").exists()
+
+
 @pytest.mark.parametrize("quiet", [False, True])
 def test_progress_is_lines_on_stderr_where_there_is_no_terminal_and_quiet_hides_them(invoke, tiny, quiet):
     result = invoke("sim", tiny, *(["--quiet"] if quiet else []))

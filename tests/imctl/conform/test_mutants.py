@@ -205,7 +205,7 @@ MUTANTS: list[tuple[str, str, Callable[[], Alter], list[str]]] = [
         "answers 400 for 404",
         "http",
         replace_bytes(b"HTTP/1.1 404 Not Found", b"HTTP/1.1 400 Bad Request"),
-        ["logic-http.route", "logic-http.push-keys-get"],
+        ["logic-http.route-slash", "logic-http.push-keys-get"],
     ),
     (
         "another content type",

@@ -32,7 +32,7 @@ def test_the_document_has_the_shape_that_is_promised():
     assert list(document) == [
         "schema_version", "scenario", "seed", "target", "started_at", "verdict", "reasons", "clients", "publish",
         "delivery", "latency_ms", "phases", "hops_ms", "series", "generator", "nodes", "events", "expect",
-        "machine", "node_series", "latency_buckets_ms", "baseline",
+        "machine", "node_series", "latency_buckets_ms", "baseline", "find_max",
     ]  # fmt: skip
     assert document["schema_version"] == 1
     assert list(document["clients"]) == [
@@ -74,3 +74,14 @@ def test_what_was_not_measured_is_null_and_not_zero():
 def test_a_verdict_is_an_exit_code(verdict, code):
     assert report(verdict=Verdict(verdict)).exit_code == code
     assert report(verdict=Verdict(verdict)).to_dict()["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reasons", "failures"),
+    [("pass", (), ()), ("fail", ("a", "b"), ("a", "b")), ("invalid", (), ("invalid",)), ("aborted", ("c",), ("c",))],
+)
+def test_what_failed_is_told_only_of_a_run_that_did_not_pass(verdict, reasons, failures):
+    run = report(verdict=Verdict(verdict), reasons=reasons)
+
+    assert run.passed is (verdict == "pass")
+    assert run.failures == failures
