@@ -206,15 +206,15 @@ def _delivery(counts: Sequence[Delivery], duration_s: float, drops: Mapping[str,
     for one in counts:
         total.add(one)
     delivered = total.expected - total.lost
-    lost_at: dict[str, int] = {}
-    if total.lost:
-        known = dict(drops)
-        if total.lost_dead:
-            known["client.connection_lost"] = total.lost_dead
-        lost_at = {place: count for place, count in sorted(known.items(), key=lambda item: -item[1]) if count}
-        unknown = total.lost - sum(lost_at.values())
-        if unknown > 0:
-            lost_at["unknown"] = unknown
+    lost_at = {"client.connection_lost": total.lost_dead} if total.lost_dead else {}
+    unknown = total.lost - total.lost_dead
+    # A drop is not always a loss: a node also drops what nobody had to get any more.
+    for place, count in sorted(drops.items(), key=lambda item: -item[1]):
+        if taken := min(count, unknown):
+            lost_at[place] = taken
+            unknown -= taken
+    if unknown:
+        lost_at["unknown"] = unknown
     return DeliveryReport(
         expected=total.expected,
         delivered=delivered,
@@ -223,7 +223,7 @@ def _delivery(counts: Sequence[Delivery], duration_s: float, drops: Mapping[str,
         reordered=total.reordered,
         unexpected=total.unexpected,
         deliveries_per_s=round(delivered / duration_s, 1) if duration_s else 0.0,
-        lost_at=lost_at,
+        lost_at=dict(sorted(lost_at.items(), key=lambda item: (item[0] == "unknown", -item[1]))),
     )
 
 

@@ -74,7 +74,9 @@ def test_wheel_has_nothing_else_at_its_top(wheel):
 def test_wheel_has_command_licence_and_version(wheel):
     info = f"imctl-{imctl.__version__}.dist-info"
 
-    assert "imctl = imctl.cli.app:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    entry_points = wheel.read(f"{info}/entry_points.txt").decode()
+    assert "[console_scripts]\nimctl = imctl.cli.app:main\n" in entry_points
+    assert "[pytest11]\nimctl = imctl.testing.plugin\n" in entry_points
     assert "the imctl authors" in wheel.read(f"{info}/licenses/LICENSE").decode()
     assert f"\nVersion: {imctl.__version__}\n" in wheel.read(f"{info}/METADATA").decode()
 
@@ -91,7 +93,8 @@ def test_every_import_is_a_declared_dependency():
     undeclared = {
         f"{SOURCES[module].relative_to(ROOT)}:{found.line} imports {found.module}"
         for module in SOURCES
-        if module != "protocol.pb.regenerate"  # a tool of this repository, needs grpcio-tools
+        # A tool of this repository, which needs grpcio-tools; and what only pytest loads.
+        if module not in ("protocol.pb.regenerate", "imctl.testing.plugin")
         for found in imports_of(module)
         if (top := found.module.split(".")[0]) not in own
         and not declared & {canonicalize_name(name) for name in distributions.get(top, [])}

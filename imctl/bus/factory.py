@@ -51,6 +51,10 @@ def open_bus(url: str) -> Bus:
         from imctl.bus.kafka import KafkaBus
 
         return KafkaBus(url)
+    if scheme in _MQTT:
+        from imctl.bus.mqtt import MqttBus
+
+        return MqttBus(url)
     raise ConfigError(
         f"bus is {parse_bus_url(url).shown!r}; expected one of {', '.join(f'{name}://' for name in BUS_SCHEMES)}",
         hint="memory:// needs nothing; redis://127.0.0.1:6379 is a Redis on this machine",

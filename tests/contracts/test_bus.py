@@ -10,6 +10,8 @@ import pytest
 
 from imctl.bus.contract import Bus, BusError, Record, Subscription
 from imctl.bus.factory import open_bus
+from tests.conftest import require_program
+from tests.services.brokers import Program, mosquitto
 from tests.services.kafka import KafkaBroker
 
 _names = itertools.count()
@@ -35,7 +37,21 @@ def kafka_bus() -> Iterator[OpenBus]:
     broker.end()
 
 
-@pytest.fixture(params=["memory", "redis", "kafka"])
+@pytest.fixture(scope="session")
+def mqtt_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    broker = mosquitto(require_program("mosquitto", "mosquitto"), tmp_path_factory.mktemp("mosquitto"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def mqtt_bus(mqtt_broker: Program) -> OpenBus:
+    topic = f"contract-{next(_names)}"
+    return lambda: open_bus(mqtt_broker.url.replace("goim-push-topic", topic))
+
+
+@pytest.fixture(params=["memory", "redis", "kafka", "mqtt"])
 async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
     opener: OpenBus = request.getfixturevalue(f"{request.param}_bus")
     bus = opener()

@@ -13,6 +13,7 @@ def test_our_cluster_conforms(imctl: Imctl):
     ended = imctl.run("conform", "--json", "--risky")
 
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr
+    assert ended.stdout.startswith("{"), ended.stdout[:2000] + ended.stderr
     document = json.loads(ended.stdout)
     assert document["verdict"] == "pass"
     assert document["not_tested"] == []

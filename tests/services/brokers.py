@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conftest import end_with_parent, free_port
 
-__all__ = ["Program", "durable_redis", "until"]
+__all__ = ["Program", "durable_redis", "mosquitto", "until"]
 
 
 async def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
@@ -84,3 +84,15 @@ def durable_redis(program: str, folder: Path) -> Program:
         ]
 
     return Program(command, folder, ready=b"eady to accept connections", url="redis://127.0.0.1:PORT/0?lease_s=1")
+
+
+def mosquitto(program: str, folder: Path) -> Program:
+    def command(port: int, data: Path) -> list[str]:
+        settings = data / "mosquitto.conf"
+        settings.write_text(
+            f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {data}/\n"
+            "max_queued_messages 0\nmax_inflight_messages 0\nuser root\n"
+        )
+        return [program, "-c", str(settings)]
+
+    return Program(command, folder, ready=b" running", url="mqtt://127.0.0.1:PORT/goim-push-topic?lease_s=1")

@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from tests.conftest import require_program
-from tests.services.brokers import Program, durable_redis
+from tests.services.brokers import Program, durable_redis, mosquitto
 from tests.services.kafka import KafkaBroker
 
 
@@ -43,7 +43,17 @@ def kafka_broker() -> Iterator[KafkaBroker]:
         server.end()
 
 
-@pytest.fixture(params=["redis", "kafka"])
+@pytest.fixture
+def mqtt_broker(tmp_path: Path) -> Iterator[Program]:
+    server = mosquitto(require_program("mosquitto", "mosquitto"), tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["redis", "kafka", "mqtt"])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """One of each kind; a new bus is a fixture more."""
     server: Broker = request.getfixturevalue(f"{request.param}_broker")

@@ -209,7 +209,7 @@ step = st.one_of(
 @given(st.lists(step, max_size=60))
 def test_every_count_is_what_the_rules_say_through_joins_leaves_and_moves(steps):
     world = World()
-    with mock.patch("sim.client.monotonic_ns", lambda: world.now):
+    with mock.patch("sim.client.monotonic_ns", side_effect=lambda: world.now):
         for i in range(CLIENTS):
             world.join(i)
         for name, *arguments in steps:

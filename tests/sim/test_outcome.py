@@ -164,6 +164,13 @@ def test_losses_are_told_by_the_place_that_counted_the_drop():
     ]
 
 
+def test_the_places_of_losses_are_no_more_than_the_losses():
+    report = judged(results=lost(10, lost_dead=8), after=[sample(comet__unknown_key=50, comet__slow_client=60)])
+
+    assert report.delivery.lost_at == {"client.connection_lost": 8, "comet.slow_client": 2}
+    assert dict(report.nodes[0].drops) == {"comet.unknown_key": 50, "comet.slow_client": 60}
+
+
 def test_drops_without_a_loss_are_not_losses():
     report = judged(before=[sample()], after=[sample(comet__slow_client=9)])
 

@@ -7,12 +7,12 @@ import pytest
 
 from imctl.cluster.inprocess import LocalCluster
 from protocol.frame import Frame
-from sim.errors import TargetError
+from sim.errors import SimError, TargetError
 from sim.expect import parse_expectation
 from sim.nodes import NodeSample
 from sim.report.model import Verdict
 from sim.runner import default_workers, run_scenario
-from sim.scenario import Phase, Publisher, PublishTo
+from sim.scenario import Event, EventKind, Phase, Publisher, PublishTo
 from sim.target import Target
 from tests.sim.kit import ScriptedComet, ScriptedLogic, scenario_of, until
 
@@ -263,6 +263,98 @@ async def test_a_comet_that_dies_is_told_by_client(no_limits):
     assert "20 clients: connection ended during the run" in result.report.reasons
     assert (result.report.clients.disconnected, result.report.clients.reconnects) == (20, 0)
     assert result.report.series[-1].connected == 0
+
+
+async def test_what_movers_get_more_does_not_end_the_wait_for_what_others_still_miss(no_limits):
+    # All move from a room of half of the pushes to that of both halves; one of them gets its last message late.
+    async with ScriptedComet() as comet:
+        late = []
+
+        async def answer(path, body):
+            sequence = int.from_bytes(body[12:16], "big")
+            is_second = path.endswith("room=2")
+            for number, connection in enumerate(comet.connections):
+                frame = Frame(1, 1000, 0, body)
+                if not is_second:
+                    continue
+                if number == 0 and sequence == 9:
+                    late.append(asyncio.get_running_loop().call_later(1.0, connection.send, frame))
+                else:
+                    connection.send(frame)
+            return 200, b'{"code":0}'
+
+        async with ScriptedLogic(answer) as logic:
+            target = Target("t", comet.target.tcp, comet.target.ws, (("127.0.0.1", logic.port),))
+            publish = [Publisher(PublishTo.ROOM, "viewers", 20.0)]
+            move = [Event(0.0, EventKind.CHANGE_ROOM, "viewers", room="a://2")]
+            moving = scenario(publish=publish, phases=(Phase("steady", 1.0),), expect=(), events=move)
+            result = await run_scenario(moving, target, workers=1)
+
+    assert late
+    assert result.report.events[0].count == 20
+    assert (result.report.delivery.lost, result.report.delivery.unexpected) == (0, 0)
+
+
+class Faults:
+    """Pauses a scripted cluster, and says so."""
+
+    nodes = ("comet-1",)
+
+    def __init__(self, broken=False):
+        self.seen = []
+        self.paused = asyncio.Event()
+        self._broken = broken
+
+    async def kill(self, node):
+        self.seen.append("kill")
+        if self._broken:
+            raise SimError("comet-1 is starting, not running")
+
+    async def pause(self, node):
+        self.seen.append("pause")
+        self.paused.set()
+
+    async def resume(self, node):
+        self.seen.append("resume")
+
+    async def restart(self, node):
+        self.seen.append("restart")
+
+
+async def test_a_run_that_is_cancelled_or_over_leaves_no_node_paused(no_limits):
+    pause = [Event(0.1, EventKind.PAUSE, node="comet-1", for_s=60.0)]
+    async with LocalCluster() as cluster:
+        faults = Faults()
+        long = scenario(phases=(Phase("steady", 60.0),), expect=(), events=pause)
+        running = asyncio.create_task(run_scenario(long, target_of(cluster), workers=1, faults=faults))
+        await asyncio.wait_for(faults.paused.wait(), 20)
+        running.cancel()
+        await asyncio.wait([running])
+        cancelled = faults.seen
+
+        faults = Faults()
+        result = await run_scenario(scenario(events=pause), target_of(cluster), workers=1, faults=faults)
+
+    assert running.cancelled()
+    assert cancelled == faults.seen == ["pause", "resume"]
+    assert [(event.do, event.target) for event in result.report.events] == [("pause", "comet-1")]
+
+
+async def test_a_fault_that_cannot_be_carried_out_makes_the_run_invalid_and_the_report_is_there(no_limits):
+    kill = [Event(0.1, EventKind.KILL, node="comet-1")]
+    async with LocalCluster() as cluster:
+        result = await run_scenario(scenario(events=kill), target_of(cluster), workers=1, faults=Faults(broken=True))
+
+    assert result.report.verdict is Verdict.INVALID
+    assert result.report.reasons[0].startswith("an event could not be carried out: kill comet-1 at 0.")
+    assert result.report.delivery.expected > 0
+
+
+async def test_a_fault_that_nobody_can_carry_out_is_an_error_before_anything_starts():
+    with pytest.raises(SimError, match="the nodes of this target cannot be reached"):
+        await run_scenario(scenario(events=[Event(0.1, EventKind.KILL, node="comet-1")]), Target("t", (), (), ()))
+
+    assert generators() == {}
 
 
 def test_workers_are_one_a_core_but_no_more_than_clients_keep_busy(monkeypatch):

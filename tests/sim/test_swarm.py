@@ -7,7 +7,7 @@ from imctl.cluster.inprocess import LocalCluster
 from protocol.frame import pack_frame
 from protocol.operation import Operation
 from sim.ledger import Delivery, StreamLog
-from sim.scenario import Phase, Publisher, PublishTo
+from sim.scenario import Backoff, Churn, Event, EventKind, Phase, Publisher, PublishTo
 from sim.target import Target
 from tests.sim.kit import ROOM, ScriptedComet, message, scenario_of, swarm_of, until
 
@@ -286,6 +286,88 @@ async def test_a_client_that_stops_reading_loses_what_comet_counts_as_dropped_fo
     [delivery] = result.deliveries
     assert delivery.lost > 0
     assert delivery == Delivery(expected=3 * count, lost=drops["comet.slow_client"])
+
+
+async def test_a_silent_client_sends_no_heartbeats_and_the_others_do():
+    async with ScriptedComet() as comet:
+        swarm = await connected(comet, scenario_of(count=2, heartbeat_s=0.03))
+        for client in swarm.clients:
+            client.silenced += 1
+        await asyncio.sleep(0.05)  # those under way arrive
+        silent = comet.heartbeats
+        await asyncio.sleep(0.3)
+        assert comet.heartbeats == silent
+        swarm.clients[0].silenced -= 1
+        await until(lambda: comet.heartbeats >= silent + 3)
+        await swarm.close()
+
+
+async def test_a_silent_client_is_cut_off_by_comet_and_comes_back_with_heartbeats():
+    async with LocalCluster(settings={"logic": {"heartbeat_s": 0.25}}) as cluster:
+        host, _, port = cluster.tcp.rpartition(":")
+        target = Target("local", ((host, int(port)),), (), ())
+        silence = [Event(0.0, EventKind.SILENCE, "viewers", 0.5)]
+        people = scenario_of(count=4, heartbeat_s=0.05, reconnect=Backoff(0.001, 0.01), events=silence)
+        swarm = swarm_of(people, target)
+        await swarm.connect()
+        swarm.begin(monotonic_ns())
+        await until(lambda: swarm.connector.reconnects == 2)
+        await asyncio.sleep(0.7)  # longer than comet waits for a heartbeat
+        result, alive = swarm.finish({}), swarm.alive
+        await swarm.close()
+
+    assert (result.lost_connections, result.reconnects, alive) == (2, 2, 4)
+    assert result.events[0].count == 2
+
+
+async def test_a_task_that_fails_is_not_passed_over():
+    swarm = swarm_of(scenario_of(count=1))
+
+    async def fail():
+        raise RuntimeError("a bug")
+
+    swarm.check()
+    await asyncio.wait([swarm.spawn("fails", fail())])
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        swarm.check()
+    await swarm.close()
+
+
+async def test_events_and_churn_end_with_the_swarm():
+    events = [Event(60.0, EventKind.DISCONNECT, "viewers")]
+    churn = Churn(1000.0, Backoff(60.0, 60.0))
+    async with ScriptedComet() as comet:
+        swarm = await connected(comet, scenario_of(count=5, phases=[Phase("soak", 90.0)], events=events, churn=churn))
+        swarm.begin(monotonic_ns())
+        await until(lambda: swarm.connector.away >= 3)
+        await swarm.close()
+        names = {task.get_name() for task in asyncio.all_tasks()}
+
+    assert not {name for name in names if name.startswith(("event", "churn", "reconnect", "actions"))}
+    swarm.check()
+
+
+async def test_a_room_change_is_confirmed_by_a_real_comet_and_nothing_of_either_room_is_lost():
+    rooms = ("live://1", "live://2")
+    publish = [Publisher(PublishTo.ROOM, "viewers", 1.0)]
+    move = [Event(0.0, EventKind.CHANGE_ROOM, "viewers", room="live://2")]
+    async with LocalCluster() as cluster:
+        host, _, port = cluster.tcp.rpartition(":")
+        target = Target("local", ((host, int(port)),), (), ())
+        swarm = swarm_of(scenario_of(count=4, rooms=rooms, publish=publish, events=move), target)
+        await swarm.connect()
+        swarm.begin(monotonic_ns())
+        await until(lambda: all(client.stays for client in swarm.clients))
+        result = swarm.finish({})
+        await swarm.close()
+
+    assert result.events[0].count == 4
+    assert [client.streams for client in swarm.clients] == [(1,)] * 4
+    assert all(
+        [stay.stream for stay in client.memberships()] == [home, 1]
+        for client, home in zip(swarm.clients, (0, 1, 0, 1), strict=True)
+    )
 
 
 async def test_a_foreign_heartbeat_answer_is_no_delivery():

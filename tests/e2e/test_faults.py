@@ -1,0 +1,144 @@
+"""`imctl sim` with events against real processes: who comes back, what is lost, and what the report says of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import wait_until
+
+CLIENTS = 60
+SCENARIO = """\
+name: faults
+seed: 3
+clients:
+  - name: viewers
+    count: 60
+    transport: {tcp: 50%, ws: 50%}
+    room: "live://${1..2}"
+    mid: 1000
+    key: k-
+    reconnect: {backoff: 50ms..500ms}
+publish:
+  - {to: room, rooms: viewers, rate: 50/s}
+  - {to: mid, mids: viewers, rate: 100/s}
+  - {to: key, keys: viewers, rate: 100/s}
+  - {to: all, rate: 10/s}
+phases:
+  - {name: steady, duration: 3s}
+events:
+  - EVENTS
+"""
+
+
+@pytest.fixture
+def run(imctl, tmp_path):
+    """Run the scenario with these events against a private cluster, and return its document."""
+
+    def ended(*events, duration="3s"):
+        path = tmp_path / "faults.yaml"
+        path.write_text(SCENARIO.replace("EVENTS", "\n  - ".join(events)).replace("3s", duration))
+        process = imctl.run("sim", str(path), "--json")
+        document = json.loads(process.stdout)
+        # A busy machine can make a run invalid; what was counted is right all the same.
+        assert process.returncode == {"pass": 0, "invalid": 5}[document["verdict"]], process.stderr
+        assert imctl.processes() == []
+        return document
+
+    return ended
+
+
+def counts(document):
+    delivery = document["delivery"]
+    return [delivery[what] for what in ("lost", "duplicated", "reordered", "unexpected")]
+
+
+def test_a_storm_of_reconnects_loses_nothing(run):
+    document = run(
+        "{at: 500ms, do: disconnect, who: viewers, reconnect: {backoff: 1ms}}",
+        "{at: 1500ms, do: disconnect, who: viewers, fraction: 50%, reconnect: {backoff: 100ms..300ms}}",
+    )
+
+    assert [event["count"] for event in document["events"]] == [CLIENTS, CLIENTS // 2]
+    assert document["clients"]["reconnects"] == CLIENTS + CLIENTS // 2
+    assert (document["clients"]["connected"], document["clients"]["disconnected"]) == (CLIENTS, 0)
+    assert document["series"][-1]["connected"] == CLIENTS
+    assert counts(document) == [0, 0, 0, 0]
+    assert 0 < document["delivery"]["expected"] < document["publish"]["messages"] * CLIENTS
+
+
+def test_clients_of_a_killed_comet_all_come_back_and_lose_only_what_was_on_its_way_to_them(run):
+    document = run("{at: 1s, do: kill, node: comet-1}")
+
+    assert [(event["do"], event["target"]) for event in document["events"]] == [("kill", "comet-1")]
+    assert (document["clients"]["disconnected"], document["clients"]["reconnects"]) == (CLIENTS, CLIENTS)
+    assert document["series"][-1]["connected"] == CLIENTS
+    lost, *others = counts(document)
+    assert others == [0, 0, 0]
+    assert document["delivery"]["lost_at"].get("client.connection_lost", 0) == lost
+    assert document["publish"]["errors"] == 0
+
+
+def test_a_paused_comet_loses_nothing_and_the_latency_shows_the_pause(run):
+    document = run("{at: 1s, do: pause, node: comet-1, for: 500ms}")
+
+    assert counts(document) == [0, 0, 0, 0]
+    assert document["clients"]["disconnected"] == 0
+    assert document["events"][0]["for_s"] == 0.5
+    latency = document["latency_ms"]
+    # Everybody gets everything: half a second of three was stood still, the first message of it for all of that time.
+    assert latency["count"] == document["delivery"]["expected"] == 150 * CLIENTS // 2 + 600 + 30 * CLIENTS
+    assert latency["max"] >= 450
+    assert latency["p90"] >= 100
+
+
+def test_clients_move_between_rooms_and_come_back_without_a_loss(run):
+    document = run(
+        '{at: 500ms, do: change_room, who: viewers, fraction: 50%, room: "live://2"}',
+        '{at: 1s, do: change_room, who: viewers, fraction: 50%, room: "live://1"}',
+        "{at: 1500ms, do: change_room, who: viewers, fraction: 30%, room: none}",
+        "{at: 1800ms, do: disconnect, who: viewers, fraction: 30%, reconnect: {backoff: 10ms}}",
+    )
+
+    assert counts(document) == [0, 0, 0, 0]
+    assert [event["count"] for event in document["events"]] == [30, 30, 18, 18]
+    assert document["clients"]["reconnects"] == 18
+
+
+def test_ctrl_c_while_a_node_is_paused_lets_it_go_on(imctl, tmp_path):
+    imctl.json("up", "--any-port", "--detach")
+    path = tmp_path / "faults.yaml"
+    text = SCENARIO.replace("EVENTS", "{at: 500ms, do: pause, node: comet-1, for: 50s}")
+    path.write_text(text.replace("duration: 3s", "duration: 60s"))
+
+    def state():
+        [comet] = [node for node in imctl.json("ps")["nodes"] if node["kind"] == "comet"]
+        return comet["state"], psutil.Process(comet["pid"]).status()
+
+    running = imctl.start("sim", str(path))
+    wait_until(lambda: state()[0] == "paused", "the comet is paused")
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=20)
+
+    assert running.returncode == 130
+    assert state()[0] == "running"
+    assert state()[1] != psutil.STATUS_STOPPED
+    imctl.run("down")
+
+
+def test_a_core_that_is_restarted_is_told_in_errors_and_losses_with_their_place(run):
+    document = run("{at: 500ms, do: restart, node: core}", duration="5s")
+
+    assert document["clients"]["disconnected"] == 0
+    _, *others = counts(document)
+    assert others == [0, 0, 0]
+    # Pushes that nobody answered are errors and no losses.
+    assert document["publish"]["errors"] > 0
+    assert document["delivery"]["expected"] < document["publish"]["messages"] * CLIENTS
+    # A new core does not know at once which comets and users there are; what it accepts until then is lost there.
+    assert set(document["delivery"]["lost_at"]) <= {"job.no_comet", "logic.offline", "unknown"}
+    *_, last = [row for row in document["series"] if row["messages"]]
+    assert (last["lost"], last["delivered"] > 0) == (0, True)
