@@ -21,6 +21,7 @@ from tests.test_layout import PACKAGES, SOURCES, imports_of
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN_TIME = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+EXTRAS = [Requirement(line) for extra in PYPROJECT["project"]["optional-dependencies"].values() for line in extra]
 DEVELOPMENT = [Requirement(line) for line in PYPROJECT["dependency-groups"]["dev"]]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
@@ -82,11 +83,11 @@ def test_wheel_has_command_licence_and_version(wheel):
 
 
 def test_published_dependencies_are_ranges():
-    assert [str(wanted) for wanted in RUN_TIME if not wanted.specifier or "==" in str(wanted.specifier)] == []
+    assert [str(wanted) for wanted in RUN_TIME + EXTRAS if not wanted.specifier or "==" in str(wanted.specifier)] == []
 
 
 def test_every_import_is_a_declared_dependency():
-    declared = {canonicalize_name(wanted.name) for wanted in RUN_TIME}
+    declared = {canonicalize_name(wanted.name) for wanted in RUN_TIME + EXTRAS}
     distributions = metadata.packages_distributions()
     own = sys.stdlib_module_names | set(PACKAGES)
 
@@ -113,7 +114,7 @@ def test_lock_names_no_place_to_download_from():
     assert re.findall(r"https?:|://|--\w*(?:index|find-links|host)\S*|@", LOCK) == []
 
 
-@pytest.mark.parametrize("wanted", RUN_TIME + DEVELOPMENT, ids=lambda wanted: wanted.name)
+@pytest.mark.parametrize("wanted", RUN_TIME + EXTRAS + DEVELOPMENT, ids=lambda wanted: wanted.name)
 def test_lock_has_a_version_that_pyproject_allows(wanted):
     locked = {entry["name"]: Version(entry["version"]) for entry in ENTRY.finditer(LOCK)}
 

@@ -161,8 +161,9 @@ class MqttMember:
         name = topic.removeprefix(self._presences)
         if name == self.name:
             if not payload:
-                # The will of our own connection before this one.
-                self._announce()
+                if not self.closed:
+                    # The will of our own connection before this one.
+                    self._announce()
                 return
             self._known.set()
             return
