@@ -31,6 +31,9 @@ class JobConfig:
             is slow to answer has the message already.
         comet_retry_s: How long a message for a comet that cannot be reached is tried
             again, as long as the registry has that comet.
+            What comes while the registry has no comet at all is held as long.
+        comet_return_s: After that, a comet that comes with clients is coming back after an
+            outage of the registry; the others get so long before messages go out.
         discover_timeout_s: Longest wait at the start for the registry's first answer.
         compat_goim: goim's room timing, and its rounding of speed (which may become 0, unthrottled).
     """
@@ -52,5 +55,6 @@ class JobConfig:
     comet_patience_s: float = 1.0
     comet_timeout_s: float = 10.0
     comet_retry_s: float = 10.0
+    comet_return_s: float = 1.0
     discover_timeout_s: float = 10.0
     compat_goim: bool = False

@@ -12,6 +12,7 @@ from imctl.bus.contract import Bus, BusError, Record, Subscription
 from imctl.errors import StartError
 from imctl.job.config import JobConfig
 from imctl.job.router import Router
+from imctl.link.contract import PeerUnavailableError
 from imctl.link.pool import PeerPool
 from imctl.node import Counters, NodeStats
 from imctl.registry.contract import Registry
@@ -59,6 +60,9 @@ class Job:
         self._done_some = asyncio.Event()
         # Set whenever in_flight has gone down; who waits looks at the number.
         self._less = asyncio.Event()
+        self._gave_up = False
+        # Whether a comet had clients when it registered.
+        self._clients: dict[str, bool] = {}
         self._room_timer: asyncio.TimerHandle | None = None
         self._consumer: asyncio.Task[None] | None = None
         self._acker: asyncio.Task[None] | None = None
@@ -139,6 +143,8 @@ class Job:
             logger.critical("%s: %s has failed", self.name, task.get_name(), exc_info=error)
 
     def _in_zone(self, instance: Instance) -> bool:
+        self._gave_up = False
+        self._clients[instance.hostname] = instance.metadata.get("conn_count", "0") != "0"
         return instance.zone == self._config.zone
 
     async def _subscribe(self) -> Subscription:
@@ -164,6 +170,8 @@ class Job:
                 continue
             backoff_s = _FIRST_BACKOFF_S
             self._counters.values["records"] += len(records)
+            if not self._router.queues and not self._gave_up:
+                await self._wait_for_comets()
             for first in range(0, len(records), _SLICE):
                 part = records[first : first + _SLICE]
                 self._in_flight += len(part)
@@ -176,6 +184,22 @@ class Job:
                 while self._in_flight >= self._config.max_in_flight:
                     self._less.clear()
                     await self._less.wait()
+
+    async def _wait_for_comets(self) -> None:
+        """Hold what has been taken while the registry names no comet, for a bounded time.
+
+        After a restart of the registry the comets register again one by one.
+        One that has clients already is such a comet: the others get a moment.
+        """
+        assert self._pool is not None
+        try:
+            await self._pool.ready(self._config.comet_retry_s)
+        except PeerUnavailableError as exc:
+            logger.warning("%s: %s; messages are dropped until there is one", self.name, exc.details)
+            self._gave_up = True
+            return
+        if any(self._clients.values()):
+            await asyncio.sleep(self._config.comet_return_s)
 
     async def _let_drain(self) -> None:
         """Give comets that are behind some time, so that a burst fills no queue; who is slower loses messages."""

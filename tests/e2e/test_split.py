@@ -6,12 +6,18 @@ import asyncio
 import itertools
 import json
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from protocol.aio.client import Client
 from protocol.bodies import AuthToken
+from tests.conftest import require_program
 from tests.e2e.conftest import Imctl
-from tests.services.brokers import until
+from tests.services.brokers import mosquitto, until
+from tests.services.kafka import KafkaBroker
 
 
 def address(up: dict[str, Any], node: str, name: str) -> tuple[str, int]:
@@ -29,8 +35,33 @@ def shared(redis_url: str) -> tuple[str, ...]:
     return ("--bus", f"{redis_url}?lease_s=1", "--store", redis_url, "--any-port", "--detach")
 
 
-async def test_split_cluster_delivers_between_its_processes(imctl: Imctl, redis_url: str) -> None:
-    up = imctl.json("up", "--split", *shared(redis_url))
+@pytest.fixture
+def mqtt_bus(tmp_path: Path) -> Iterator[str]:
+    server = mosquitto(require_program("mosquitto", "mosquitto"), tmp_path)
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def kafka_bus() -> Iterator[str]:
+    server = KafkaBroker()
+    yield server.url
+    server.end()
+
+
+@pytest.fixture
+def redis_bus(redis_url: str) -> str:
+    return f"{redis_url}?lease_s=1"
+
+
+@pytest.mark.parametrize("bus", ["redis", "kafka", "mqtt"])
+async def test_split_cluster_delivers_between_its_processes(
+    imctl: Imctl, redis_url: str, bus: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(f"{bus}_bus")
+
+    up = imctl.json("up", "--split", "--bus", url, "--store", redis_url, "--any-port", "--detach")
 
     assert [node["name"] for node in up["nodes"]] == ["registry", "logic-1", "job-1", "comet-1"]
     listening = imctl.start("listen", "--mid", "1", "-n", "1", "--timeout", "20s", "--json")

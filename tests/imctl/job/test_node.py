@@ -204,7 +204,7 @@ async def test_the_timer_flushes_rooms_that_wait(bench):
 
 
 async def test_an_unknown_server_is_counted_and_the_record_is_done(bench):
-    job = await bench.job(discover_timeout_s=0.01)
+    job = await bench.job(discover_timeout_s=0.01, comet_retry_s=0.05)
 
     await bench.bus.publish("k", push("nobody", "x"))
     await eventually(lambda: bench.bus.stats()["acked"] == 1)
@@ -215,12 +215,25 @@ async def test_an_unknown_server_is_counted_and_the_record_is_done(bench):
 async def test_comets_of_another_zone_are_not_served(bench):
     await bench.comet("a")
     bench.register("a")
-    job = await bench.job(zone="sh002")
+    job = await bench.job(zone="sh002", comet_retry_s=0.05)
 
     await bench.bus.publish("live://1", room("x"))
     await eventually(lambda: bench.bus.stats()["acked"] == 1)
 
     assert job.stats()["drops"] == {"job.no_comet": 1}
+
+
+async def test_what_comes_while_no_comet_is_known_is_held_for_the_first_one(bench):
+    fake = await bench.comet("a")
+    job = await bench.job(discover_timeout_s=0, comet_retry_s=5.0)
+
+    await bench.bus.publish("live://1", room("x"))
+    await eventually(lambda: job.stats()["counters"]["records"] == 1)
+    bench.register("a")
+
+    await eventually(lambda: bench.bus.stats()["acked"] == 1)
+    assert len(fake.rooms) == 1
+    assert job.stats()["drops"] == {}
 
 
 async def test_a_record_is_acknowledged_only_when_the_comet_has_answered(bench):
