@@ -63,6 +63,7 @@ class ChildProcess:
         """Start the process."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # a folder here that is called sim or protocol must not hide ours
             "-m",
             self._module,
             stdin=asyncio.subprocess.PIPE,

@@ -19,8 +19,9 @@ async def test_what_is_put_is_got_at_most_1000_together():
     assert [len(await inbox.get()), len(await inbox.get())] == [1000, 500]
 
 
-@pytest.mark.parametrize("inbox", [Inbox(max_records=2), Inbox(max_bytes=20)], ids=["records", "bytes"])
-async def test_a_full_inbox_has_no_room_until_it_is_received(inbox):
+@pytest.mark.parametrize("bound", ["max_records", "max_bytes"])
+async def test_a_full_inbox_has_no_room_until_it_is_received(bound):
+    inbox = Inbox(**{bound: 2})
     inbox.put([record(1, 10), record(2, 10)])
     waiting = asyncio.ensure_future(inbox.room())
     await asyncio.sleep(0)
