@@ -1,12 +1,27 @@
-"""Ending what belongs to somebody else's library, which may hang or fail while it does."""
+"""Tasks of a bus: those that must not end by an error, and ends that may hang or fail in somebody else's library."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
-__all__ = ["ended"]
+__all__ = ["ended", "kept_up"]
+
+logger = logging.getLogger(__name__)
+
+
+def kept_up(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task that goes on until it is cancelled; an error that ends it is a bug, and is logged at once."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    task.add_done_callback(_tell)
+    return task
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("task %s has failed", task.get_name(), exc_info=error)
 
 
 async def ended(ending: Coroutine[Any, Any, object], *, within_s: float) -> bool:

@@ -40,6 +40,8 @@ __all__ = ["KafkaBus", "KafkaSettings"]
 _CLOSE_S = 3.0
 _RETRY_S = 0.25
 _BATCH_BYTES = 256 * 1024
+_MAX_WAITING = 50_000
+_MAX_WAITING_BYTES = 64 * 1024 * 1024
 _MAX_RECORD_BYTES = 1024 * 1024
 
 
@@ -118,6 +120,8 @@ class KafkaBus:
         self._producer: AIOKafkaProducer | None = None
         self._members: list[KafkaMember] = []
         self._why = ""
+        self._publishing = 0
+        self._publishing_bytes = 0
         self._closed = False
         self._counts = dict.fromkeys(("published", "delivered", "acked", "redelivered", "refused"), 0)
         # Given back by members of this process: what is delivered once more.
@@ -130,6 +134,11 @@ class KafkaBus:
             self._counts["refused"] += 1
             raise BusError(f"a record of {len(value)} bytes is over the bus's bound of {_MAX_RECORD_BYTES} bytes")
         producer: AIOKafkaProducer | None = None
+        if self._publishing >= _MAX_WAITING or self._publishing_bytes + len(value) > _MAX_WAITING_BYTES:
+            self._counts["refused"] += 1
+            raise BusError(f"{self._publishing} records wait for bus {self.url} already")
+        self._publishing += 1
+        self._publishing_bytes += len(value)
         acknowledged: asyncio.Future[object] | None = None
         try:
             async with asyncio.timeout(settings.timeout_s):
@@ -153,6 +162,8 @@ class KafkaBus:
             self._counts["refused"] += 1
             raise
         finally:
+            self._publishing -= 1
+            self._publishing_bytes -= len(value)
             if acknowledged is not None and not acknowledged.done():
                 acknowledged.add_done_callback(_look_at)
         self._counts["published"] += 1

@@ -17,7 +17,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from imctl.bus.contract import BusError, Record
-from imctl.bus.ending import ended
+from imctl.bus.ending import ended, kept_up
 from imctl.bus.inbox import Inbox
 from imctl.bus.kafka import KafkaSettings
 from imctl.bus.offsets import OffsetTracker
@@ -95,9 +95,8 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]
             ) from exc
         except TimeoutError:
             raise BusError(f"bus {settings.shown}: the group dealt out no partitions in time") from None
-        loop = asyncio.get_running_loop()
         for what, work in (("reader", self._read_all()), ("committer", self._commit_all())):
-            self._tasks.append(loop.create_task(work, name=f"kafka {what}"))
+            self._tasks.append(kept_up(work, f"kafka {what}"))
 
     async def receive(self) -> list[Record]:
         """See Subscription.receive; waits as long as Kafka is away."""

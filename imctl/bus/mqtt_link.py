@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imctl.bus.contract import BusError
-from imctl.bus.ending import ended
+from imctl.bus.ending import ended, kept_up
 from imctl.bus.url import BusUrl
 from imctl.errors import ConfigError
 
@@ -143,7 +143,7 @@ class MqttLink:
 
     def start(self) -> None:
         """Begin to connect."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"mqtt {self._identifier}")
+        self._task = kept_up(self._run(), f"mqtt {self._identifier}")
 
     async def stop(self) -> None:
         """Disconnect; safe to call twice, and before start()."""

@@ -27,7 +27,7 @@ from urllib.parse import quote
 from aiomqtt import Will
 
 from imctl.bus.contract import BusError, Record
-from imctl.bus.ending import ended
+from imctl.bus.ending import ended, kept_up
 from imctl.bus.inbox import Inbox
 from imctl.bus.mqtt_link import MqttLink, MqttSettings
 from imctl.bus.mqtt_partition import Entry, MqttPartition
@@ -97,7 +97,7 @@ class MqttMember:
                 f"bus {settings.shown}: {why}",
                 hint="is the broker running, the address right, and MQTT 5 spoken there?",
             ) from None
-        self._task = asyncio.get_running_loop().create_task(self._look_after(), name=f"mqtt member {self.name}")
+        self._task = kept_up(self._look_after(), f"mqtt member {self.name}")
 
     async def receive(self) -> list[Record]:
         """See Subscription.receive; waits as long as the broker is away."""

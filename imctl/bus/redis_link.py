@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ class RedisLink:
         self._address = address
         self._timeout_s = timeout_s
         self._connection: RespConnection | None = None
+        self._connecting = asyncio.Lock()
         self._error: BusError | None = None
         self._failures = 0
 
@@ -45,6 +47,12 @@ class RedisLink:
         """Connect unless connected; raises BusError."""
         if self.connected:
             return
+        async with self._connecting:
+            # Somebody else may have done it meanwhile.
+            if not self.connected:
+                await self._connect()
+
+    async def _connect(self) -> None:
         self._connection = None
         try:
             self._connection = await open_resp(self._address, timeout_s=self._timeout_s)

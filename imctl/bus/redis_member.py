@@ -27,6 +27,7 @@ from typing import Any
 import hiredis
 
 from imctl.bus.contract import BusError, Record
+from imctl.bus.ending import kept_up
 from imctl.bus.inbox import Inbox
 from imctl.bus.redis_link import RedisLink
 from imctl.bus.redis_scripts import BEAT, CONSUMER, LEAVE, TRIM, Keys
@@ -122,9 +123,8 @@ class RedisMember:
         """Make the group where there is none, and begin; raises BusError."""
         await self._make_groups("$")
         await self._beat()
-        loop = asyncio.get_running_loop()
         for what, work in (("reader", self._read_all()), ("lease", self._beat_all())):
-            self._tasks.append(loop.create_task(work, name=f"bus {what} of {self.name}"))
+            self._tasks.append(kept_up(work, f"bus {what} of {self.name}"))
 
     async def receive(self) -> list[Record]:
         """See Subscription.receive; waits as long as Redis is away."""

@@ -21,6 +21,7 @@ from typing import Any
 import hiredis
 
 from imctl.bus.contract import BusError
+from imctl.bus.ending import kept_up
 from imctl.bus.redis_link import RedisLink
 from imctl.bus.redis_scripts import TRIM
 from imctl.bus.resp import Command
@@ -114,7 +115,7 @@ class RedisPublisher:
         self._waiting += 1
         self._waiting_bytes += len(value)
         if self._sender is None:
-            self._sender = loop.create_task(self._send_all(), name="bus publisher")
+            self._sender = kept_up(self._send_all(), "bus publisher")
         await done
 
     async def close(self) -> None:

@@ -115,6 +115,23 @@ async def test_publish_gives_up_in_time_while_the_broker_is_away(broker: Broker)
         assert bus.stats()["published"] == 1
 
 
+async def test_what_waits_for_a_broker_that_is_away_is_bounded(broker: Broker):
+    async with opened(broker.url, timeout_s=20) as bus:
+        await bus.subscribe("g")
+        await bus.publish("k", b"1")
+        await asyncio.to_thread(broker.stop)
+
+        value = bytes(1_000_000)
+        publishing = [asyncio.ensure_future(bus.publish(f"key-{i % 50}", value)) for i in range(100)]
+        await until(lambda: bus.stats()["refused"] >= 30)
+        refused = bus.stats()["refused"]
+        await asyncio.to_thread(broker.start)
+        results = await asyncio.gather(*publishing, return_exceptions=True)
+
+    assert 100 - refused <= 67
+    assert sum(isinstance(result, BusError) for result in results) >= refused
+
+
 async def test_what_was_received_before_an_outage_is_acknowledged_after_it(broker: Broker):
     async with opened(broker.url) as bus:
         subscription = await bus.subscribe("g")
