@@ -9,10 +9,10 @@ time (under 1 % of the chunk's smallest latency) are recorded together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["CODE_BITS", "Chunk", "ChunkMemo", "Entry", "code_of"]
+__all__ = ["CODE_BITS", "Chunk", "ChunkMemo", "Entry", "Groups", "code_of", "group"]
 
 CODE_BITS = 32
 _CAPACITY = 4096
@@ -36,6 +36,21 @@ class Entry:
     phase: int
 
 
+Groups = tuple[tuple[int, int, int], ...]
+"""(intended ns, phase, messages) of messages that have both in common: one latency to record for all of them."""
+
+
+def group(entries: Sequence[Entry]) -> Groups:
+    """Return the groups of some messages; neighbours only, as messages of one instant are."""
+    groups: list[tuple[int, int, int]] = []
+    for entry in entries:
+        if groups and groups[-1][:2] == (entry.intended_ns, entry.phase):
+            groups[-1] = (*groups[-1][:2], groups[-1][2] + 1)
+        else:
+            groups.append((entry.intended_ns, entry.phase, 1))
+    return tuple(groups)
+
+
 class Chunk:
     """A decoded chunk and the deliveries of it that are not recorded yet.
 
@@ -46,10 +61,11 @@ class Chunk:
         until_ns: End of the span whose deliveries are counted in `waiting`.
     """
 
-    __slots__ = ("at_ns", "entries", "first", "newest_ns", "next", "until_ns", "waiting")
+    __slots__ = ("at_ns", "entries", "first", "groups", "newest_ns", "next", "until_ns", "waiting")
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
         self.entries = entries
+        self.groups = group(entries)
         first = code_of(entries[0].stream, entries[0].sequence)
         one_run = all(code_of(e.stream, e.sequence) == first + i for i, e in enumerate(entries))
         self.first = first if one_run else _NOT_ONE_RUN
@@ -64,12 +80,12 @@ class ChunkMemo:
     """The chunks seen lately, by their bytes.
 
     Args:
-        record: Called with (entries, time of arrival, deliveries) for each span.
+        record: Called with (groups, time of arrival, deliveries) for each span.
     """
 
     __slots__ = ("_record", "chunks")
 
-    def __init__(self, record: Callable[[tuple[Entry, ...], int, int], None]) -> None:
+    def __init__(self, record: Callable[[Groups, int, int], None]) -> None:
         self._record = record
         self.chunks: dict[bytes, Chunk] = {}
 
@@ -93,7 +109,7 @@ class ChunkMemo:
     def settle(self, chunk: Chunk) -> None:
         """Record what waits in a chunk."""
         if chunk.waiting:
-            self._record(chunk.entries, chunk.at_ns, chunk.waiting)
+            self._record(chunk.groups, chunk.at_ns, chunk.waiting)
             chunk.waiting = 0
             chunk.until_ns = 0
 

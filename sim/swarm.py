@@ -18,7 +18,7 @@ from sim.client import SimClient
 from sim.connector import Connector
 from sim.histogram import Histogram
 from sim.ledger import Delivery, LateArrivals, StreamLog, StreamSummary
-from sim.memo import ChunkMemo, Entry
+from sim.memo import ChunkMemo, Entry, Groups, group
 from sim.plan import Plan
 from sim.report.model import EventReport
 from sim.shapes import phase_spans
@@ -81,7 +81,7 @@ class Swarm:
     def __init__(self, plan: Plan, target: Target, *, run: int, part: int, parts: int) -> None:
         self.plan = plan
         self.clients: list[SimClient] = [SimClient(self, one) for one in plan.clients(part, parts)]
-        self.memo = ChunkMemo(self.record)
+        self.memo = ChunkMemo(self.record_groups)
         self.chunks = self.memo.chunks  # one attribute less on the hot path
         phases = plan.scenario.phases
         self.deliveries = [Delivery() for _ in phases]
@@ -95,9 +95,10 @@ class Swarm:
         self.delivered = 0
         self.heartbeat_replies = 0
         self.foreign = 0
-        self.second = Histogram()
         self.seconds: dict[int, Histogram] = {}
         self._second_at = -1
+        # Of that second, by phase: each delivery is recorded once and added to both views later.
+        self._fresh = [Histogram() for _ in phases]
         self._run = run
         self._ends_ns = [span.end_ns for span in phase_spans(phases)]
         self._t0_ns = 0
@@ -174,16 +175,31 @@ class Swarm:
 
     def record(self, entries: Sequence[Entry], at_ns: int, count: int) -> None:
         """Record `count` deliveries of each of the entries, read at `at_ns`."""
+        self.record_groups(group(entries), at_ns, count)
+
+    def record_groups(self, groups: Groups, at_ns: int, count: int) -> None:
+        """As record(), for messages that have been grouped."""
         second = (at_ns - self._t0_ns) // _NS_PER_S
         if second != self._second_at:
-            self.second = self.seconds.get(second) or Histogram()
-            self.seconds[second] = self.second
+            self._fold()
             self._second_at = second
-        for entry in entries:
-            latency = at_ns - entry.intended_ns
-            self.latency[entry.phase].record(latency, count)
-            self.second.record(latency, count)
-        self.delivered += len(entries) * count
+        fresh = self._fresh
+        for intended_ns, phase, messages in groups:
+            fresh[phase].record(at_ns - intended_ns, messages * count)
+            self.delivered += messages * count
+
+    def settle(self) -> None:
+        """Bring `latency`, `seconds` and `delivered` up to date."""
+        self.memo.settle_all()
+        self._fold()
+
+    def _fold(self) -> None:
+        """Add what the present second has so far to its phases and to the seconds."""
+        for phase, histogram in enumerate(self._fresh):
+            if histogram.count:
+                self.latency[phase].merge(histogram)
+                self.seconds.setdefault(self._second_at, Histogram()).merge(histogram)
+                self._fresh[phase] = Histogram()
 
     # --- the run ------------------------------------------------------------
 
@@ -194,14 +210,11 @@ class Swarm:
 
     def take_seconds(self, *, all_of_them: bool = False) -> dict[int, Histogram]:
         """Return and forget the seconds of the run that are over."""
-        self.memo.settle_all()
+        self.settle()
         now = (monotonic_ns() - self._t0_ns) // _NS_PER_S
         # One second of grace: deliveries of its last moments may still be recorded.
         over = [second for second in self.seconds if all_of_them or second < now - 1]
-        taken = {second: self.seconds.pop(second) for second in over}
-        if self._second_at in taken:
-            self._second_at = -1
-        return taken
+        return {second: self.seconds.pop(second) for second in over}
 
     def finish(self, logs: Mapping[int, StreamLog] | None) -> SwarmResult:
         """Judge every client against the logs; call once, after the last delivery.
@@ -209,7 +222,7 @@ class Swarm:
         Args:
             logs: By stream, those that nothing was published to left out. None when there are none to judge by.
         """
-        self.memo.settle_all()
+        self.settle()
         lost_seconds = self._judge(logs) if logs is not None else None
         trying = len(self.clients) - self.connected - self.failed
         if trying:

@@ -39,7 +39,7 @@ def books(client):
 
 
 def counts(swarm):
-    swarm.memo.settle_all()
+    swarm.settle()
     total = swarm.deliveries[0]
     return {
         "delivered": swarm.delivered,
@@ -270,7 +270,7 @@ def test_latency_is_recorded_within_one_percent(shared):
     if shared:
         for client in swarm.clients:
             client.data_received(wire([message(ROOM, 0, monotonic_ns())], ws=False))
-        swarm.memo.settle_all()
+        swarm.settle()
         swarm.latency[0].__init__()
     began_ns = monotonic_ns()
     chunk = wire([message(ROOM, 1, began_ns - 50_000_000)], ws=False)
@@ -279,7 +279,7 @@ def test_latency_is_recorded_within_one_percent(shared):
         client.data_received(chunk)
 
     ended_ns = monotonic_ns()
-    swarm.memo.settle_all()
+    swarm.settle()
     latency = swarm.latency[0]
     assert latency.count == 200
     assert latency.min_ns >= 50_000_000

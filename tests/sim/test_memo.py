@@ -1,6 +1,6 @@
 import pytest
 
-from sim.memo import Chunk, ChunkMemo, Entry, code_of
+from sim.memo import Chunk, ChunkMemo, Entry, code_of, group
 
 MS = 1_000_000
 
@@ -30,6 +30,12 @@ def test_anything_else_matches_no_place_a_client_can_be_at(entries):
     assert Chunk(entries).first not in (-1, *(code_of(one.stream, one.sequence) for one in entries))
 
 
+def test_messages_of_one_instant_and_phase_are_one_group():
+    entries = (entry(1, intended_ns=5), entry(2, intended_ns=5), entry(3, intended_ns=6), Entry(0, 4, 6, 1))
+
+    assert group(entries) == ((5, 0, 2), (6, 0, 1), (6, 1, 1))
+
+
 def test_the_highest_sequence_of_a_stream_does_not_run_into_the_next_one():
     assert code_of(1, 2**32 - 1) < code_of(2, 0)
 
@@ -38,8 +44,8 @@ class Recorder:
     def __init__(self):
         self.spans = []
 
-    def __call__(self, entries, at_ns, count):
-        self.spans.append((entries, at_ns, count))
+    def __call__(self, groups, at_ns, count):
+        self.spans.append((groups, at_ns, count))
 
 
 def deliver(memo, chunk, now_ns):
@@ -97,7 +103,7 @@ def test_a_full_memo_records_the_oldest_chunk_and_forgets_it(monkeypatch):
     memo = ChunkMemo(recorder)
 
     for number in range(4):
-        deliver(memo, memo.add(bytes([number]), (entry(number),)), MS)
+        deliver(memo, memo.add(bytes([number]), (entry(number, intended_ns=number),)), MS)
 
     assert list(memo.chunks) == [b"\2", b"\3"]
-    assert [entries[0].sequence for entries, _, _ in recorder.spans] == [0, 1]
+    assert [groups for groups, _, _ in recorder.spans] == [((0, 0, 1),), ((1, 0, 1),)]

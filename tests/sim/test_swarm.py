@@ -74,7 +74,7 @@ async def test_what_a_comet_does_wrong_to_one_client_is_found_and_nothing_else(w
 
 
 def settled(swarm):
-    swarm.memo.settle_all()
+    swarm.settle()
     return swarm.delivered
 
 
