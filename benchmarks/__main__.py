@@ -54,13 +54,15 @@ def main() -> int:
     return int(any(line.met is False for line in lines))
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def _show(line: Line) -> None:
     mark = {True: "ok  ", False: "MISS", None: "    "}[line.met]
-    text = f"{mark} {line.name:<38} {line.value:>12,.4g} {line.unit}"
-    if line.value >= 1000:
-        text = f"{mark} {line.name:<38} {line.value:>12,.0f} {line.unit}"
+    text = f"{mark} {line.name:<38} {_number(line.value):>12} {line.unit}"
     if line.raw is not None and line.ratio is not None:
-        text += f", raw {line.raw:,.0f}, ratio {line.ratio:.2f}"
+        text += f", raw {_number(line.raw)}, ratio {line.ratio:.2f}"
     if line.detail:
         text += "  (" + ", ".join(f"{name} {value:g}" for name, value in line.detail.items()) + ")"
     print(text + (f"  [{line.goal}]" if line.goal else ""), flush=True)

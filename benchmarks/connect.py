@@ -11,7 +11,8 @@ __all__ = ["run"]
 
 _CLIENTS = 5000
 _INFLIGHT = 200
-_GOAL_US = 150.0
+# 150 us where a raw accept costs 30 us; machines differ by a factor of two, ratios do not.
+_GOAL_TIMES = 5.0
 
 
 async def run() -> list[Line]:
@@ -35,8 +36,8 @@ async def run() -> list[Line]:
             total,
             raw_us,
             raw_us / total,
-            "at most 150 us, comet and logic together",
-            total <= _GOAL_US,
+            "comet and logic together at most 5 raw accepts (150 us where one is 30)",
+            total <= _GOAL_TIMES * raw_us,
             {"comet_us": round(comet_us, 1), "core_us": round(total - comet_us, 1)},
         )
     ]

@@ -16,7 +16,7 @@ from protocol.pb.comet import BroadcastRoomReq
 from protocol.pb.protocol import Proto
 from protocol.websocket import serialize_message
 
-__all__ = ["run"]
+__all__ = ["raw_write_us", "run"]
 
 _CLIENTS = 1000
 _ROUNDS = 40
@@ -56,6 +56,26 @@ async def run() -> list[Line]:
             assert not dropped, f"{dropped} messages were dropped: the sinks did not keep up"
     server.close()
     return lines
+
+
+async def raw_write_us() -> float:
+    """Return what one write of one message to one of 1,000 clients costs a bare loop, in CPU microseconds."""
+    transports: list[asyncio.Transport] = []
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _RawServer(transports), "127.0.0.1", 0, backlog=4096
+    )
+    data = pack_frame(1000, _BODY)
+
+    def write() -> None:
+        for transport in transports:
+            transport.write(data)
+
+    async with sink("{}:{}".format(*server.sockets[0].getsockname()[:2]), _CLIENTS, "raw"):
+        while len(transports) < _CLIENTS:
+            await asyncio.sleep(0.01)
+        rates = [await _rate(write, 10, 1) for _ in range(11)]
+    server.close()
+    return 1e6 / statistics.median(rates)
 
 
 async def _measure(comet: Comet, transports: list[asyncio.Transport], room: str, batch: int, writes: int) -> Line:

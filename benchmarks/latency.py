@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.fanout import raw_write_us
 from benchmarks.measure import Line
 from benchmarks.processes import cluster
 from sim.outcome import RunResult
@@ -11,7 +12,9 @@ from sim.target import Target
 
 __all__ = ["run"]
 
-_GOAL_MS = 5.0
+# 5 ms where a raw write costs 5 us: the median client waits for half of the 1,000 writes,
+# which no server can avoid, and for everything before them.
+_GOAL_MS = 2.5
 
 
 async def run() -> list[Line]:
@@ -27,14 +30,17 @@ async def run() -> list[Line]:
         target = Target("bench", comet, comet, ((http_host, int(http_port)),))
         result: RunResult = await run_scenario(scenario, target, workers=1)
     report = result.report
+    raw_ms = await raw_write_us() * 500 / 1000
     p50, p99 = report.latency_ms.p50 or 0.0, report.latency_ms.p99 or 0.0
     return [
         Line(
             "room push latency p50, 40/s to 1,000",
             "ms",
             p50,
-            goal="at most 5 ms",
-            met=report.latency_ms.p50 is not None and p50 <= _GOAL_MS and report.delivery.lost == 0,
-            detail={"p99_ms": p99, "lost": report.delivery.lost},
+            raw_ms,
+            raw_ms / p50 if p50 else None,
+            "at most 2.5 ms over half of a raw fan-out (5 ms where that takes 2.5)",
+            report.latency_ms.p50 is not None and p50 <= _GOAL_MS + raw_ms and report.delivery.lost == 0,
+            {"p99_ms": p99, "lost": report.delivery.lost},
         )
     ]

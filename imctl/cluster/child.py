@@ -103,6 +103,9 @@ class _Child:
                 # What is there now stays: the collector need not look at it again.
                 gc.collect()
                 gc.freeze()
+                # A node's objects are connections and sessions, which live long and seldom end in cycles:
+                # looking at all of them stops the loop for tens of milliseconds, so it is to be rare.
+                gc.set_threshold(50_000, 20, 100)
                 return {"addresses": self._assembly.addresses, "persistent": self._assembly.persistent}
             case "stats":
                 return self._assembly.stats()
