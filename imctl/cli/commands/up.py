@@ -63,7 +63,8 @@ class Banner:
         console.print(table)
         lasts = "survives a stop" if summary["persistent"] else "in memory, gone after a stop"
         flag = "" if name == "default" else f" --cluster {name}"
-        console.print(f"\n[dim]bus[/]       {summary['bus']}  (messages under way are gone after a stop)")
+        kept = "are gone after a stop" if summary["bus"].startswith("memory:") else "stay with the broker"
+        console.print(f"\n[dim]bus[/]       {summary['bus']}  (messages under way {kept})")
         console.print(f"[dim]store[/]     {summary['store']}  (sessions: {lasts})")
         console.print(f"[dim]registry[/]  {summary['registry']}\n")
         console.print(f"try, in another terminal:  [bold cyan]imctl listen --mid 1{flag}[/]")
