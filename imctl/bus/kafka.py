@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from imctl.bus.contract import BusError
 from imctl.bus.ending import ended
+from imctl.bus.joining import joined
 from imctl.bus.partition import partition_of
 from imctl.bus.tls import tls_context
 from imctl.bus.url import BusUrl, parse_bus_url
@@ -177,15 +178,7 @@ class KafkaBus:
         member = KafkaMember(self._settings, group, counts=self._counts, returned=self._returned)
         self._members = [other for other in self._members if not other.closed]
         self._members.append(member)
-        try:
-            await member.join()
-        except BaseException:
-            await member.close()
-            raise
-        if self._closed:
-            await member.close()
-            raise BusError("the bus is closed")
-        return member
+        return await joined(member, lambda: self._closed)
 
     def stats(self) -> dict[str, int]:
         """See Bus.stats; `waiting` is what this process has read and not acknowledged."""

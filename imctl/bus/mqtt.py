@@ -21,6 +21,7 @@ import secrets
 from typing import Any
 
 from imctl.bus.contract import BusError
+from imctl.bus.joining import joined
 from imctl.bus.mqtt_link import MqttLink, MqttSettings
 from imctl.bus.mqtt_member import MqttMember, misfit
 from imctl.bus.mqtt_partition import record_topic
@@ -87,15 +88,7 @@ class MqttBus:
         member = MqttMember(self._settings, group, counts=self._counts)
         self._members = [other for other in self._members if not other.closed]
         self._members.append(member)
-        try:
-            await member.join()
-        except BaseException:
-            await member.close()
-            raise
-        if self._closed:
-            await member.close()
-            raise BusError("the bus is closed")
-        return member
+        return await joined(member, lambda: self._closed)
 
     def stats(self) -> dict[str, int]:
         """See Bus.stats; `waiting` is what this process has read and not acknowledged.

@@ -61,8 +61,6 @@ class Job:
         # Set whenever in_flight has gone down; who waits looks at the number.
         self._less = asyncio.Event()
         self._gave_up = False
-        # Whether a comet had clients when it registered.
-        self._clients: dict[str, bool] = {}
         self._room_timer: asyncio.TimerHandle | None = None
         self._consumer: asyncio.Task[None] | None = None
         self._acker: asyncio.Task[None] | None = None
@@ -143,8 +141,6 @@ class Job:
             logger.critical("%s: %s has failed", self.name, task.get_name(), exc_info=error)
 
     def _in_zone(self, instance: Instance) -> bool:
-        self._gave_up = False
-        self._clients[instance.hostname] = instance.metadata.get("conn_count", "0") != "0"
         return instance.zone == self._config.zone
 
     async def _subscribe(self) -> Subscription:
@@ -170,7 +166,9 @@ class Job:
                 continue
             backoff_s = _FIRST_BACKOFF_S
             self._counters.values["records"] += len(records)
-            if not self._router.queues and not self._gave_up:
+            if self._router.queues:
+                self._gave_up = False
+            elif not self._gave_up:
                 await self._wait_for_comets()
             for first in range(0, len(records), _SLICE):
                 part = records[first : first + _SLICE]
@@ -198,7 +196,8 @@ class Job:
             logger.warning("%s: %s; messages are dropped until there is one", self.name, exc.details)
             self._gave_up = True
             return
-        if any(self._clients.values()):
+        served = filter(self._in_zone, self._pool.instances)
+        if any(instance.metadata.get("conn_count", "0") != "0" for instance in served):
             await asyncio.sleep(self._config.comet_return_s)
 
     async def _let_drain(self) -> None:

@@ -68,6 +68,11 @@ class PeerPool:
         return MappingProxyType(self._peers)
 
     @property
+    def instances(self) -> tuple[Instance, ...]:
+        """What the registry says of the app, also of instances that are not taken."""
+        return self._watch.instances
+
+    @property
     def opened(self) -> int:
         """Times that streams to these peers and those before them have come up."""
         return self._opened_before + sum(getattr(peer, "opened", 0) for peer in self._peers.values())
