@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from imctl import __version__
 from imctl.cli.context import DEFAULT_CLUSTER, Context, examples
 from imctl.cli.exits import Exit, exit_code
-from imctl.cli.printer import Printer
+from imctl.cli.printer import Printer, whole_writes
 
 __all__ = ["COMMANDS", "build_app", "hoist_globals", "main"]
 
@@ -183,5 +183,6 @@ def build_app() -> typer.Typer:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
+    sys.stdout = whole_writes(sys.stdout)
     build_app()(args=argv)
     raise SystemExit(0)  # not reached: the group exits

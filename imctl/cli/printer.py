@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import io
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Printer", "Renderable", "to_jsonable", "wants_color"]
+__all__ = ["Printer", "Renderable", "to_jsonable", "wants_color", "whole_writes"]
 
 
 @runtime_checkable
@@ -60,6 +61,21 @@ def wants_color(stream: TextIO) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
+
+
+def whole_writes(stream: TextIO) -> TextIO:
+    """Return a stream that hands over every byte, which Python's own does not when it is unbuffered.
+
+    With PYTHONUNBUFFERED or -u a text stream sits right on the descriptor and
+    takes no notice of how much of a write was accepted: a document longer than
+    a pipe holds then loses its end without an error when the kernel cuts the
+    write short. A buffer between them goes on until all is written.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    buffered = io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=True)
 
 
 class Printer:

@@ -5,11 +5,12 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from imctl.cli.printer import Printer, to_jsonable
+from imctl.cli.printer import Printer, to_jsonable, whole_writes
 from imctl.errors import ClusterError
 
 
@@ -139,3 +140,33 @@ def test_color_on_a_terminal_unless_told_otherwise(
     Printer(color=color, stdout=stream, stderr=stream).warn("x")
 
     assert ("\x1b[33m" in stream.getvalue()) is painted
+
+
+class Short(io.RawIOBase):
+    """A descriptor that takes a little of each write, as a pipe does when its write is cut short."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)[:1000]
+        self.taken += part
+        return len(part)
+
+
+def test_a_long_document_arrives_whole_on_an_unbuffered_stream():
+    raw = Short()
+    unbuffered = io.TextIOWrapper(raw, "utf-8", write_through=True)  # type: ignore[arg-type]  # as python -u makes it
+
+    Printer(json=True, stdout=whole_writes(unbuffered)).result({"text": "é" * 100_000})
+
+    assert json.loads(raw.taken) == {"text": "é" * 100_000}
+
+
+def test_a_buffered_stream_stays_as_it_is():
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8")
+
+    assert whole_writes(stream) is stream
