@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 _FIRST_BACKOFF_S = 0.02
 _MAX_BACKOFF_S = 3.0
 _CONNECT_TIMEOUT_S = 3.0
-# A caller is made to wait for the next attempt when it is no farther away than this.
+# A caller is made to wait for the next attempt when it is no farther away than this;
+# when it is, a call brings it forward, but so long after the last one.
 _WORTH_WAITING_S = 0.1
 # A batch of so many says that many callers are at work: the next one follows after a
 # pause, since under load the batches, not the calls in them, are what costs.
@@ -45,8 +46,10 @@ class StreamPeer:
     """A peer behind one batched stream, which is opened again whenever it ends.
 
     A call made while an attempt to connect is under way waits for its outcome;
-    between attempts it fails at once. When the stream ends, all calls without
-    a reply fail. Needs a running event loop.
+    right after one that failed it fails at once, and later it brings the next
+    attempt forward: a peer that is back is found when it is needed, not when
+    the back-off ends. When the stream ends, all calls without a reply fail.
+    Needs a running event loop.
 
     Args:
         name: Its hostname in the registry.
@@ -69,6 +72,9 @@ class StreamPeer:
         self.opened = 0
         """Times that the stream has come up."""
         self._answered: asyncio.Future[None] | None = None
+        self._tried_s = 0.0
+        self._needed = asyncio.Event()
+        self._closed = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"link to {name}")
 
     @property
@@ -95,7 +101,7 @@ class StreamPeer:
 
     def call(self, method: Method, request: Any) -> asyncio.Future[Any]:
         """See Peer.call; a full outbox fails with PeerError and code RESOURCE_EXHAUSTED."""
-        if self._refusal:
+        if self._refusal and not self._bring_forward():
             return failed(error_of(UNAVAILABLE, self._refusal))
         data: bytes = request.SerializeToString()
         outbox, waiting = self._outbox, self._waiting
@@ -110,6 +116,7 @@ class StreamPeer:
 
     async def close(self) -> None:
         """See Peer.close."""
+        self._closed = True
         self._refusal = f"the link to {self.name} is closed"
         self._connected = self._fresh = False
         self._fail_waiting(self._refusal)
@@ -127,11 +134,23 @@ class StreamPeer:
                 self._connected = False
                 logger.info("link to %s (%s) ended: %s", self.name, self.address, reason)
             self._fail_waiting(reason)
+            self._tried_s = asyncio.get_running_loop().time()
+            self._needed.clear()
             if backoff_s > _WORTH_WAITING_S:
                 self._refusal = reason
-            await asyncio.sleep(backoff_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff_s):
+                    await self._needed.wait()
             self.reconnects += 1
             backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
+
+    def _bring_forward(self) -> bool:
+        """Try to connect now, for a call that wants to; False when the last attempt is too fresh."""
+        if self._closed or asyncio.get_running_loop().time() - self._tried_s < _WORTH_WAITING_S:
+            return False
+        self._refusal = ""
+        self._needed.set()
+        return True
 
     async def _session(self) -> str:
         """Open the stream and carry calls and replies until it ends; return why it did."""

@@ -311,6 +311,28 @@ async def test_calls_made_while_the_first_attempt_is_under_way_are_carried_out(s
     await peer.close()
 
 
+async def test_a_call_finds_a_server_that_is_back_before_the_back_off_ends(monkeypatch, node):
+    monkeypatch.setattr("imctl.link.client._FIRST_BACKOFF_S", 3600.0)
+    port = free_port()
+    peer = StreamPeer("node", f"127.0.0.1:{port}")
+    await eventually(lambda: not peer.available)
+    server = await serve(node.handlers, port=port)
+
+    async def call_until_answered() -> None:
+        while True:
+            try:
+                await peer.call(RECEIVE, logic.ReceiveReq(mid=1))
+                return
+            except PeerUnavailableError:
+                await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(10):
+        await call_until_answered()
+    assert node.seen == [1]
+    await peer.close()
+    await server.stop(0)
+
+
 async def test_between_attempts_a_call_fails_at_once():
     peer = StreamPeer("node", f"127.0.0.1:{free_port()}")
     await eventually(lambda: peer.stats()["reconnects"] >= 4)
