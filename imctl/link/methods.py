@@ -1,11 +1,11 @@
-"""The methods of goim's two services, with the number each has on the batched link."""
+"""The methods of goim's two services and our own beside them, with the number each has on the batched link."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from protocol.pb import comet, logic
+from protocol.pb import comet, logic, session
 
 __all__ = [
     "BROADCAST",
@@ -13,12 +13,16 @@ __all__ = [
     "BY_NUMBER",
     "BY_PATH",
     "CONNECT",
+    "DELIVER",
     "DISCONNECT",
+    "ENTER_ROOM",
     "HEARTBEAT",
+    "KICK",
     "NODES",
     "OPEN_PATH",
     "PUSH_MSG",
     "RECEIVE",
+    "REGISTERED",
     "RENEW_ONLINE",
     "ROOMS",
     "Method",
@@ -54,7 +58,15 @@ PUSH_MSG = Method("/goim.comet.Comet/PushMsg", 11, comet.PushMsgReq, comet.PushM
 BROADCAST = Method("/goim.comet.Comet/Broadcast", 12, comet.BroadcastReq, comet.BroadcastReply)
 BROADCAST_ROOM = Method("/goim.comet.Comet/BroadcastRoom", 13, comet.BroadcastRoomReq, comet.BroadcastRoomReply)
 ROOMS = Method("/goim.comet.Comet/Rooms", 14, comet.RoomsReq, comet.RoomsReply)
+# For hooks; a Go node answers UNIMPLEMENTED.
+ENTER_ROOM = Method("/imctl.session.Logic/EnterRoom", 21, session.EnterRoomReq, session.EnterRoomReply)
+REGISTERED = Method("/imctl.session.Logic/Registered", 22, session.RegisteredReq, session.RegisteredReply)
+DELIVER = Method("/imctl.session.Comet/Deliver", 31, session.DeliverReq, session.DeliverReply)
+KICK = Method("/imctl.session.Comet/Kick", 32, session.KickReq, session.KickReply)
 
-_ALL = (CONNECT, DISCONNECT, HEARTBEAT, RENEW_ONLINE, RECEIVE, NODES, PUSH_MSG, BROADCAST, BROADCAST_ROOM, ROOMS)
+_ALL = (
+    *(CONNECT, DISCONNECT, HEARTBEAT, RENEW_ONLINE, RECEIVE, NODES, ENTER_ROOM, REGISTERED),
+    *(PUSH_MSG, BROADCAST, BROADCAST_ROOM, ROOMS, DELIVER, KICK),
+)
 BY_NUMBER = {method.number: method for method in _ALL}
 BY_PATH = {method.path: method for method in _ALL}

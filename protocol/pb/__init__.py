@@ -1,1 +1,1 @@
-"""goim's protobuf messages: protocol, comet, logic, and link (our own)."""
+"""goim's protobuf messages: protocol, comet, logic; and our own: link, session."""

@@ -12,7 +12,7 @@ class Batch(_message.Message):
     REPLIES_FIELD_NUMBER: _ClassVar[int]
     calls: _containers.RepeatedCompositeFieldContainer[Call]
     replies: _containers.RepeatedCompositeFieldContainer[Reply]
-    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., replies: _Optional[_Iterable[_Union[Reply, _Mapping]]] = ...) -> None: ...
+    def __init__(self, calls: _Optional[_Iterable[Call]] = ..., replies: _Optional[_Iterable[Reply]] = ...) -> None: ...
 
 class Call(_message.Message):
     __slots__ = ("id", "method", "request")

@@ -1,4 +1,5 @@
 from protocol.pb import protocol as _protocol_pb2
+from protocol.pb import session as _session_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -45,18 +46,20 @@ class ConnectReq(_message.Message):
     def __init__(self, server: _Optional[str] = ..., cookie: _Optional[str] = ..., token: _Optional[bytes] = ...) -> None: ...
 
 class ConnectReply(_message.Message):
-    __slots__ = ("mid", "key", "roomID", "accepts", "heartbeat")
+    __slots__ = ("mid", "key", "roomID", "accepts", "heartbeat", "session")
     MID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     ROOMID_FIELD_NUMBER: _ClassVar[int]
     ACCEPTS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     mid: int
     key: str
     roomID: str
     accepts: _containers.RepeatedScalarFieldContainer[int]
     heartbeat: int
-    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., roomID: _Optional[str] = ..., accepts: _Optional[_Iterable[int]] = ..., heartbeat: _Optional[int] = ...) -> None: ...
+    session: _session_pb2.Session
+    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., roomID: _Optional[str] = ..., accepts: _Optional[_Iterable[int]] = ..., heartbeat: _Optional[int] = ..., session: _Optional[_session_pb2.Session] = ...) -> None: ...
 
 class DisconnectReq(_message.Message):
     __slots__ = ("mid", "key", "server")
@@ -117,12 +120,14 @@ class OnlineReply(_message.Message):
     def __init__(self, allRoomCount: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ReceiveReq(_message.Message):
-    __slots__ = ("mid", "proto")
+    __slots__ = ("mid", "proto", "key")
     MID_FIELD_NUMBER: _ClassVar[int]
     PROTO_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     mid: int
     proto: _protocol_pb2.Proto
-    def __init__(self, mid: _Optional[int] = ..., proto: _Optional[_protocol_pb2.Proto] = ...) -> None: ...
+    key: str
+    def __init__(self, mid: _Optional[int] = ..., proto: _Optional[_protocol_pb2.Proto] = ..., key: _Optional[str] = ...) -> None: ...
 
 class ReceiveReply(_message.Message):
     __slots__ = ()
@@ -154,7 +159,7 @@ class NodesReply(_message.Message):
     nodes: _containers.RepeatedScalarFieldContainer[str]
     backoff: Backoff
     heartbeat_max: int
-    def __init__(self, domain: _Optional[str] = ..., tcp_port: _Optional[int] = ..., ws_port: _Optional[int] = ..., wss_port: _Optional[int] = ..., heartbeat: _Optional[int] = ..., nodes: _Optional[_Iterable[str]] = ..., backoff: _Optional[_Union[Backoff, _Mapping]] = ..., heartbeat_max: _Optional[int] = ...) -> None: ...
+    def __init__(self, domain: _Optional[str] = ..., tcp_port: _Optional[int] = ..., ws_port: _Optional[int] = ..., wss_port: _Optional[int] = ..., heartbeat: _Optional[int] = ..., nodes: _Optional[_Iterable[str]] = ..., backoff: _Optional[Backoff] = ..., heartbeat_max: _Optional[int] = ...) -> None: ...
 
 class Backoff(_message.Message):
     __slots__ = ("max_delay", "base_delay", "factor", "jitter")

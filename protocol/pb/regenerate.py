@@ -16,7 +16,7 @@ from pathlib import Path
 __all__ = ["main"]
 
 HERE = Path(__file__).parent
-PROTOS = ("protocol", "comet", "logic", "link")
+PROTOS = ("protocol", "session", "comet", "logic", "link")
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
     for name in PROTOS:
         stub = HERE / f"{name}_pb2.pyi"
         text = re.sub(r"^import (\w+)_pb2 as (\w+)$", r"from protocol.pb import \1 as \2", stub.read_text(), flags=re.M)
-        text = re.sub(r"Optional\[_Union\[(\w+)\.(\w+), _Mapping\]\]", r"Optional[\1.\2]", text)
+        text = re.sub(r"_Union\[([\w.]+), _Mapping\]", r"\1", text)
         (HERE / f"{name}.pyi").write_text(text)
         stub.unlink()
     return 0
