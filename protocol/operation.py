@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["Operation", "Request", "operation_name", "request_of"]
+__all__ = ["MESSAGES_ACK", "Operation", "Request", "operation_name", "request_of"]
+
+MESSAGES_ACK = 100
+"""A client has received kept messages up to the id in `seq`. Not goim's: one of the application's numbers, used by the
+message store that comes with this project."""
 
 
 class Operation(enum.IntEnum):

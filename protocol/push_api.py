@@ -5,20 +5,30 @@ message itself, bytes of any kind. All parameters stand in the query, also for
 POST. Replies are in `protocol.push_reply`, and offered here too. Sources:
 goim internal/logic/http, gin 1.7 and the recorded calls of a goim logic.
 
-`/imctl/sessions` is not goim's: only a logic of this project answers it.
+What begins with `/imctl/` is not goim's, see `protocol.imctl_api`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
-from urllib.parse import quote as percent_quote
 
 from protocol.bodies import room_key
-from protocol.errors import RemoteError
-from protocol.golang import GoNumberError, parse_int, parse_query
+from protocol.golang import parse_query
+from protocol.imctl_api import (
+    OWN_ROUTES,
+    DeleteOffline,
+    History,
+    HookList,
+    Offline,
+    OwnRequest,
+    Sessions,
+    Stats,
+    Traces,
+)
+from protocol.push_query import Pairs, ParamError, escape, every, first, many, number, require
 from protocol.push_reply import (
     BAD_REQUEST,
     CONTENT_TYPE_JSON,
@@ -41,8 +51,12 @@ __all__ = [
     "OK",
     "OK_BODY",
     "SERVER_ERROR",
+    "DeleteOffline",
+    "History",
+    "HookList",
     "NodesInstances",
     "NodesWeighted",
+    "Offline",
     "OnlineRoom",
     "OnlineTop",
     "OnlineTotal",
@@ -57,21 +71,14 @@ __all__ = [
     "Request",
     "Sessions",
     "Stats",
+    "Traces",
     "dump_reply",
     "parse_reply",
     "parse_request",
 ]
 
-_Pairs = Sequence[tuple[str, str]]
 # Longer targets, with many mids, are not kept for the next request.
 _MAX_REMEMBERED = 256
-_REQUIRED = "Key: '{0}' Error:Field validation for '{0}' failed on the 'required' tag"
-
-
-class ParamError(RemoteError):
-    """The parameters of a request cannot be used; `str()` is the message of the envelope."""
-
-    reason = "param"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class PushKeys:
     @property
     def target(self) -> str:
         """Path and query of this request."""
-        return f"{self.path}?operation={self.operation}{_many('keys', self.keys)}"
+        return f"{self.path}?operation={self.operation}{many('keys', self.keys)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class PushMids:
     @property
     def target(self) -> str:
         """Path and query of this request."""
-        return f"{self.path}?operation={self.operation}{_many('mids', self.mids)}"
+        return f"{self.path}?operation={self.operation}{many('mids', self.mids)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ class PushRoom:
     @property
     def target(self) -> str:
         """Path and query of this request."""
-        return f"{self.path}?operation={self.operation}&type={_escape(self.type)}&room={_escape(self.room)}"
+        return f"{self.path}?operation={self.operation}&type={escape(self.type)}&room={escape(self.room)}"
 
     @property
     def room_key(self) -> str:
@@ -162,7 +169,7 @@ class OnlineTop:
     @property
     def target(self) -> str:
         """Path and query of this request."""
-        return f"{self.path}?type={_escape(self.type)}&limit={self.limit}"
+        return f"{self.path}?type={escape(self.type)}&limit={self.limit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +185,7 @@ class OnlineRoom:
     @property
     def target(self) -> str:
         """Path and query of this request."""
-        return f"{self.path}?type={_escape(self.type)}{_many('rooms', self.rooms)}"
+        return f"{self.path}?type={escape(self.type)}{many('rooms', self.rooms)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +213,7 @@ class NodesWeighted:
     @property
     def target(self) -> str:
         """Path and query of this request."""
-        return f"{self.path}?platform={_escape(self.platform)}" if self.platform else self.path
+        return f"{self.path}?platform={escape(self.platform)}" if self.platform else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,40 +222,6 @@ class NodesInstances:
 
     method: ClassVar[str] = "GET"
     path: ClassVar[str] = "/goim/nodes/instances"
-
-    @property
-    def target(self) -> str:
-        """Path of this request."""
-        return self.path
-
-
-@dataclass(frozen=True, slots=True)
-class Sessions:
-    """Where users and keys are connected; GET /imctl/sessions (not goim's).
-
-    `data` of the reply: {"mids": {"1": {key: server}}, "keys": {key: server}};
-    a mid that is offline has {}, a key that is offline is left out.
-    """
-
-    method: ClassVar[str] = "GET"
-    path: ClassVar[str] = "/imctl/sessions"
-
-    mids: tuple[int, ...] = ()
-    keys: tuple[str, ...] = ()
-
-    @property
-    def target(self) -> str:
-        """Path and query of this request."""
-        query = (_many("mids", self.mids) + _many("keys", self.keys))[1:]
-        return f"{self.path}?{query}" if query else self.path
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Counters of the logic that answers; GET /imctl/stats (not goim's)."""
-
-    method: ClassVar[str] = "GET"
-    path: ClassVar[str] = "/imctl/stats"
 
     @property
     def target(self) -> str:
@@ -266,8 +239,7 @@ Request = (
     | OnlineTotal
     | NodesWeighted
     | NodesInstances
-    | Sessions
-    | Stats
+    | OwnRequest
 )
 
 
@@ -306,87 +278,43 @@ def _parse_request(method: str, target: str) -> Request | Redirect | None:
     return None
 
 
-def _escape(text: object) -> str:
-    return percent_quote(str(text), safe="")
+def _push_keys(pairs: Pairs) -> PushKeys:
+    return PushKeys(number(first(pairs, "operation"), 32), tuple(every(pairs, "keys")))
 
 
-def _many(name: str, values: Sequence[object]) -> str:
-    return "".join([f"&{name}={_escape(value)}" for value in values])
+def _push_mids(pairs: Pairs) -> PushMids:
+    operation = number(first(pairs, "operation"), 32)
+    return PushMids(operation, tuple([number(mid, 64) for mid in every(pairs, "mids")]))
 
 
-def _first(pairs: _Pairs, name: str) -> str:
-    for key, value in pairs:
-        if key == name:
-            return _text(name, value)
-    return ""
-
-
-def _all(pairs: _Pairs, name: str) -> list[str]:
-    return [_text(name, value) for key, value in pairs if key == name]
-
-
-def _text(name: str, value: str) -> str:
-    # Protobuf and JSON cannot carry it; goim accepts such a room and then
-    # fails at the bus, with the same outcome for the caller.
-    if not value.isascii() and any("\udc80" <= letter <= "\udcff" for letter in value):
-        raise ParamError(f"{name} is not UTF-8")
-    return value
-
-
-def _number(text: str, bits: int) -> int:
-    try:
-        return parse_int(text, bits)
-    except GoNumberError as exc:
-        raise ParamError(str(exc)) from None
-
-
-def _require(**fields: object) -> None:
-    missing = [name for name, value in fields.items() if not value]
-    if missing:
-        raise ParamError("\n".join(map(_REQUIRED.format, missing)))
-
-
-def _push_keys(pairs: _Pairs) -> PushKeys:
-    return PushKeys(_number(_first(pairs, "operation"), 32), tuple(_all(pairs, "keys")))
-
-
-def _push_mids(pairs: _Pairs) -> PushMids:
-    operation = _number(_first(pairs, "operation"), 32)
-    return PushMids(operation, tuple([_number(mid, 64) for mid in _all(pairs, "mids")]))
-
-
-def _push_room(pairs: _Pairs) -> PushRoom:
-    operation = _number(_first(pairs, "operation"), 32)
-    kind, room = _first(pairs, "type"), _first(pairs, "room")
+def _push_room(pairs: Pairs) -> PushRoom:
+    operation = number(first(pairs, "operation"), 32)
+    kind, room = first(pairs, "type"), first(pairs, "room")
     if not (operation and kind and room):
-        _require(Op=operation, Type=kind, Room=room)
+        require(Op=operation, Type=kind, Room=room)
     return PushRoom(operation, kind, room)
 
 
-def _push_all(pairs: _Pairs) -> PushAll:
-    operation = _number(_first(pairs, "operation"), 32)
-    speed = _number(_first(pairs, "speed"), 32)
-    _require(Op=operation)
+def _push_all(pairs: Pairs) -> PushAll:
+    operation = number(first(pairs, "operation"), 32)
+    speed = number(first(pairs, "speed"), 32)
+    require(Op=operation)
     return PushAll(operation, speed)
 
 
-def _online_top(pairs: _Pairs) -> OnlineTop:
-    kind, limit = _first(pairs, "type"), _number(_first(pairs, "limit"), 64)
-    _require(Type=kind, Limit=limit)
+def _online_top(pairs: Pairs) -> OnlineTop:
+    kind, limit = first(pairs, "type"), number(first(pairs, "limit"), 64)
+    require(Type=kind, Limit=limit)
     return OnlineTop(kind, limit)
 
 
-def _online_room(pairs: _Pairs) -> OnlineRoom:
-    kind, rooms = _first(pairs, "type"), _all(pairs, "rooms")
-    _require(Type=kind, Rooms=rooms)
+def _online_room(pairs: Pairs) -> OnlineRoom:
+    kind, rooms = first(pairs, "type"), every(pairs, "rooms")
+    require(Type=kind, Rooms=rooms)
     return OnlineRoom(kind, tuple(rooms))
 
 
-def _sessions(pairs: _Pairs) -> Sessions:
-    return Sessions(tuple([_number(mid, 64) for mid in _all(pairs, "mids")]), tuple(_all(pairs, "keys")))
-
-
-_ROUTES: dict[tuple[str, str], Callable[[_Pairs], Request]] = {
+_ROUTES: dict[tuple[str, str], Callable[[Pairs], Request]] = {
     (PushKeys.method, PushKeys.path): _push_keys,
     (PushMids.method, PushMids.path): _push_mids,
     (PushRoom.method, PushRoom.path): _push_room,
@@ -394,8 +322,7 @@ _ROUTES: dict[tuple[str, str], Callable[[_Pairs], Request]] = {
     (OnlineTop.method, OnlineTop.path): _online_top,
     (OnlineRoom.method, OnlineRoom.path): _online_room,
     (OnlineTotal.method, OnlineTotal.path): lambda pairs: OnlineTotal(),
-    (NodesWeighted.method, NodesWeighted.path): lambda pairs: NodesWeighted(_first(pairs, "platform")),
+    (NodesWeighted.method, NodesWeighted.path): lambda pairs: NodesWeighted(first(pairs, "platform")),
     (NodesInstances.method, NodesInstances.path): lambda pairs: NodesInstances(),
-    (Sessions.method, Sessions.path): _sessions,
-    (Stats.method, Stats.path): lambda pairs: Stats(),
+    **OWN_ROUTES,
 }

@@ -7,6 +7,7 @@ from functools import partial
 from os import write as os_write
 from typing import TYPE_CHECKING, Any, cast
 
+from imctl.comet.guard import Guard
 from imctl.comet.operations import act
 from protocol.decoder import FrameDecoder
 from protocol.errors import RemoteError
@@ -33,6 +34,7 @@ class Channel(asyncio.Protocol):
             the connection is TLS, or it is closing. While it is False the
             transport is empty and `fd` may be written directly.
         accepts: Operations the client wants; shared between clients with the same ones.
+        guard: What it has to ask logic for, when logic has hooks.
         deadline, tick: For the comet's DeadlineWheel (loop time, seconds).
         backlog: Bytes that came while a request of this client was with logic.
         owed: Bytes of replies that the client has not taken yet; no further request is carried out above a limit.
@@ -45,6 +47,7 @@ class Channel(asyncio.Protocol):
         "connection",
         "deadline",
         "fd",
+        "guard",
         "heartbeat_s",
         "indirect",
         "ip",
@@ -76,6 +79,7 @@ class Channel(asyncio.Protocol):
         self.mid = 0
         self.ip = ""
         self.room: Room | None = None
+        self.guard: Guard | None = None
         self.online = 0
         self.accepts = _NO_OPS
         self.heartbeat_s = 0.0
@@ -197,6 +201,8 @@ class Channel(asyncio.Protocol):
         self.mid = reply.mid
         self.accepts = self.sessions.intern_accepts(reply.accepts)
         self.heartbeat_s = reply.heartbeat / 1e9
+        if reply.HasField("session"):
+            self.guard = Guard(self, reply.session)
         # The auth reply is always the first frame a client gets.
         self.reply(self.connection.authenticated(request))
         self.sessions.register(self, reply.roomID)

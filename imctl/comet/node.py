@@ -23,6 +23,7 @@ from imctl.link.pool import PeerPool
 from imctl.link.server import LinkServer
 from imctl.node import NodeStats
 from imctl.registry.contract import Registry
+from imctl.trace import TraceLog
 from protocol.discovery_api import Instance
 from protocol.pb.logic import OnlineReq
 
@@ -47,6 +48,7 @@ class Comet:
     def __init__(self, config: CometConfig, *, registry: Registry) -> None:
         self.config = config
         self.name = config.hostname
+        self.traces = TraceLog(self.name)
         self.sessions: Sessions
         self._registry = registry
         self._logic: PeerPool
@@ -68,8 +70,9 @@ class Comet:
             sessions.drops,
             max_broadcasts=config.max_broadcasts,
             report_full=config.compat_goim,
+            traces=self.traces,
         )
-        self._link = LinkServer(self._service.handlers, host=config.host, port=config.grpc_port, what="comet grpc")
+        self._link = LinkServer(self.handlers, host=config.host, port=config.grpc_port, what="comet grpc")
         self._started = True
         try:
             await self._link.start()
@@ -111,8 +114,8 @@ class Comet:
 
     @property
     def handlers(self) -> Handlers:
-        """What job may call, for a caller in the same process."""
-        return self._service.handlers
+        """What job and logic may call, for a caller in the same process."""
+        return {**self._service.handlers, **self.sessions.guards.handlers}
 
     @property
     def addresses(self) -> dict[str, str | None]:

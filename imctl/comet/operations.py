@@ -17,6 +17,7 @@ from protocol.state import reply_to
 
 if TYPE_CHECKING:
     from imctl.comet.channel import Channel
+    from imctl.comet.guard import Guard
 
 __all__ = ["MAX_ACCEPTS", "act"]
 
@@ -30,6 +31,9 @@ def act(channel: Channel, request: Frame) -> None:
         case Request.HEARTBEAT:
             channel.sessions.heartbeat(channel)
         case Request.CHANGE_ROOM:
+            if channel.guard is not None and channel.guard.ask_rooms:
+                _ask_room(channel, channel.guard, request)
+                return
             _change_room(channel, request)
         case Request.SUBSCRIBE | Request.UNSUBSCRIBE as kind:
             _change_accepts(channel, request, add=kind is Request.SUBSCRIBE)
@@ -63,15 +67,43 @@ def _received(channel: Channel, request: Frame, future: asyncio.Future[Any]) -> 
 
 
 def _change_room(channel: Channel, request: Frame) -> None:
-    sessions = channel.sessions
+    room = _room_of(channel, request)
+    if room is not None:
+        _enter(channel, room)
+
+
+def _room_of(channel: Channel, request: Frame) -> str | None:
     try:
-        room = parse_room(request.body)
+        return parse_room(request.body)
     except BodyError as exc:
-        sessions.counters.add("bad_room")
-        sessions.log.info("%s key %s: %s", channel.ip, channel.key, exc)
+        channel.sessions.counters.add("bad_room")
+        channel.sessions.log.info("%s key %s: %s", channel.ip, channel.key, exc)
+        return None
+
+
+def _enter(channel: Channel, room: str) -> None:
+    if channel.sessions.join(channel, room):
+        channel.sessions.counters.add("change_room")
+
+
+def _ask_room(channel: Channel, guard: Guard, request: Frame) -> None:
+    """Change the room if logic allows it; who is refused stays where it is and gets the same answer."""
+    room = _room_of(channel, request)
+    if not room:
+        if room is not None:
+            _enter(channel, room)
+        _answer(channel, request)
         return
-    if sessions.join(channel, room):
-        sessions.counters.add("change_room")
+
+    def decided(allowed: bool) -> None:
+        if not channel.is_gone:
+            if allowed:
+                _enter(channel, room)
+            _answer(channel, request)
+        channel.resume()
+
+    channel.connection.hold()
+    channel.sessions.guards.ask(guard, room, decided)
 
 
 def _change_accepts(channel: Channel, request: Frame, *, add: bool) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 
 from imctl.comet.channel import Channel
 from imctl.comet.config import CometConfig
+from imctl.comet.guard import Guards
 from imctl.comet.hub import Hub
 from imctl.comet.timers import DeadlineWheel
 from imctl.link.methods import CONNECT, DISCONNECT, HEARTBEAT, RECEIVE
 from imctl.link.pool import PeerPool
 from imctl.node import Counters
 from imctl.ratelog import LimitedLogger
-from protocol.frame import Frame
+from protocol.frame import Frame, pack_frame
+from protocol.operation import Operation
 from protocol.pb.logic import ConnectReply, ConnectReq, DisconnectReq, HeartbeatReq, ReceiveReq
 from protocol.pb.protocol import Proto
 from protocol.state import State
@@ -51,6 +53,7 @@ class Sessions:
         self.loop = asyncio.get_running_loop()
         self.open: set[Channel] = set()
         self._logic = logic
+        self.guards = Guards(self, logic)
         self._accepts: dict[frozenset[int], frozenset[int]] = {}
         self._opened = 0
         self._stopping = False
@@ -91,8 +94,9 @@ class Sessions:
     def end_overdue(self) -> None:
         """Close those that did not authenticate, did not beat, or did not read their last bytes in time.
 
-        Call it every TICK_S.
+        Asks logic what guards have to ask again, too. Call it every TICK_S.
         """
+        self.guards.tick()
         for channel in self.wheel.expired(self.loop.time()):
             if channel.connection.state is State.CLOSED:
                 self.counters.add("lingering_aborted")
@@ -147,6 +151,9 @@ class Sessions:
         if channel.is_gone:
             self._disconnect(channel.mid, channel.key)
             return
+        if channel.guard is not None and (reason := self.guards.was_kicked(channel.key)):
+            self.kick(channel, reason)
+            return
         now = self.loop.time()
         channel.registered = True
         old = self.hub.add(channel)
@@ -160,6 +167,8 @@ class Sessions:
         channel.refresh_at = now + random.uniform(*self._refresh_s)
         channel.deadline = now + channel.heartbeat_s
         self.wheel.add(channel)
+        if channel.guard is not None:
+            self.guards.begin(channel.guard)
         if channel.heartbeat_s <= 0:
             channel.close("heartbeat_timeout")
 
@@ -185,7 +194,21 @@ class Sessions:
         """Hand a client's own message to logic."""
         self.counters.add("received")
         proto = Proto(ver=request.ver, op=request.op, seq=request.seq, body=request.body)
-        return self._logic.call(RECEIVE, ReceiveReq(mid=channel.mid, proto=proto))
+        key = channel.key if channel.guard is not None else ""
+        return self._logic.call(RECEIVE, ReceiveReq(mid=channel.mid, proto=proto, key=key))
+
+    def kick(self, channel: Channel, reason: str) -> None:
+        """Close a session because logic says so; logic has forgotten it and need not be told.
+
+        The client is told why with op 6, which goim's table has and goim never
+        sends: one that comes back at once would end the login it had to give way to.
+        """
+        self.log.info("%s key %r: kicked: %s", channel.ip, channel.key, reason)
+        if channel.registered:
+            channel.registered = False
+            self.counters.add("disconnected")
+        channel.reply(pack_frame(Operation.DISCONNECT_REPLY, reason.encode()))
+        channel.close("kicked")
 
     def intern_accepts(self, operations: Iterable[int]) -> frozenset[int]:
         """Return one shared set for equal sets: most clients of a cluster accept the same operations."""
@@ -218,6 +241,8 @@ class Sessions:
                 if channel.registered:
                     self.counters.add("announced")
                     self._refresh(channel)
+                    if channel.guard is not None and channel.guard.tell_registered:
+                        self.guards.tell(channel.guard)
             await asyncio.sleep(_ANNOUNCE_EVERY_S)
 
     def _refresh(self, channel: Channel) -> None:
@@ -231,6 +256,8 @@ class Sessions:
 
     def _end_session(self, channel: Channel) -> None:
         self.hub.remove(channel)
+        if channel.guard is not None:
+            self.guards.end(channel.guard)
         if channel.registered:
             channel.registered = False
             self.counters.add("disconnected")

@@ -8,7 +8,7 @@ thread. All of them are called in logic, under a time limit.
 | method | asked | when it fails |
 |---|---|---|
 | authenticate | who a client is | the client is refused |
-| enter_room | may a user be in a room, at connect, at change-room and again later | not into the room; at connect the client is refused |
+| enter_room | may a user be in a room: at connect, change-room, later again | not in it; at connect: refused |
 | open_session | which key, and what of the user's other sessions | the client is refused |
 | store_message | before a push goes to the bus | the push is answered with an error |
 | receive | a message that a client has sent up | nothing more happens to it |
@@ -192,14 +192,15 @@ class SessionEvent:
         mid: Who.
         key: The key it asks for, empty for none.
         server: On which comet.
-        others: The user's sessions now, {key: server}; for a user of mid 0 or less
-            only the one under the key it asks for.
+        others: The user's sessions now, {key: server}; none for a mid of 0 or less.
+        taken_on: Comet that has a session under the key it asks for, whoever's it is; empty for none.
     """
 
     mid: int
     key: str
     server: str
     others: Mapping[str, str]
+    taken_on: str = ""
 
 
 class Action(enum.Enum):
@@ -216,7 +217,7 @@ class SessionReply:
     Args:
         action: Take it or not.
         key: Its key; None keeps the one it asks for, empty makes a new UUID.
-        kick: Keys of the user's other sessions that end, before this one begins.
+        kick: Keys of sessions that end before this one begins: of `others`, or the key it asks for.
         reason: Why it is rejected, for logs and stats.
     """
 
@@ -386,7 +387,11 @@ class Deliverer(Protocol):
     """The direct way to one connection, past the bus."""
 
     async def deliver(self, server: str, key: str, messages: Sequence[Message]) -> Delivery:
-        """Send messages in order, all or none, at most 100 and 32 KB of bodies; those it does not accept are passed over."""
+        """Send messages in order, all or none, at most 100 and 32 KB of bodies.
+
+        Those with an operation that the client does not accept are passed over. None at all
+        asks whether the comet has the connection (TAKEN) or not (UNKNOWN); a Go comet always says TAKEN.
+        """
 
     async def sessions(self, mids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:
         """Return {mid: {key: server}} of the users that are online."""

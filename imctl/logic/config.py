@@ -50,6 +50,9 @@ class LogicConfig:
         http_idle_timeout_s: An HTTP connection without a request for so long is closed.
         http_max_connections: One more is closed at once.
         online_every_s: Time between two rebuilds of the room counts from the store.
+        hooks: Hooks in the order they are asked, each as `--hooks` takes it.
+        hook_timeout_s: Time for one decision, all hooks together; under the
+            comets' `logic_timeout_s`, after which they give up.
     """
 
     hostname: str = "logic"
@@ -76,6 +79,8 @@ class LogicConfig:
     http_idle_timeout_s: float = 600.0
     http_max_connections: int = 10_000
     online_every_s: float = 10.0
+    hooks: tuple[str, ...] = ()
+    hook_timeout_s: float = 3.0
 
     @property
     def heartbeat_limit_ns(self) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from protocol.errors import RemoteError
+from protocol.trace import TRACE_HEADER
 
 __all__ = ["CONTINUE", "BodyTooLargeError", "HttpError", "HttpRequest", "RequestDecoder", "serialize_head"]
 
@@ -37,7 +38,8 @@ _PHRASES = {
 
 _HIGH = re.compile(rb"[\x80-\xff]")
 _ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
-_READ_HEADERS = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"})
+_TRACE = TRACE_HEADER.lower().encode()
+_READ_HEADERS = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", _TRACE})
 
 
 class HttpError(RemoteError):
@@ -88,12 +90,14 @@ class HttpRequest:
         target: Path and query as sent, so ASCII.
         body: All of it.
         keep_alive: Whether the client may send another on this connection.
+        trace: Value of TRACE_HEADER as sent; empty without one.
     """
 
     method: str
     target: str
     body: bytes
     keep_alive: bool
+    trace: str = ""
 
 
 class RequestDecoder:
@@ -246,7 +250,8 @@ class RequestDecoder:
         if self._parser.should_upgrade():
             return
         method, target = self._method_and_target()
-        request = HttpRequest(method, target, bytes(self._body), self._parser.should_keep_alive())
+        trace = self._headers.get(_TRACE, b"").decode("latin-1")
+        request = HttpRequest(method, target, bytes(self._body), self._parser.should_keep_alive(), trace)
         self._complete.append(request)
         self._body.clear()
         self._has_begun = self._has_head = self.wants_continue = False

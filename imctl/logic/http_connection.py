@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
     async def _answer_all(self) -> None:
         while self._waiting:
             request = self._waiting.popleft()
-            reply = await self._shared.api.answer(request.method, request.target, request.body)
+            reply = await self._shared.api.answer(request.method, request.target, request.body, request.trace)
             if self._writable is not None:
                 await self._drain(self._writable)
             is_last = not request.keep_alive or (self._is_ending and not self._waiting and self._refusal is None)

@@ -11,11 +11,16 @@ from typing import Any
 from imctl.advertise import advertised
 from imctl.bus.contract import Bus
 from imctl.errors import ImctlError, StartError
+from imctl.hooks.contract import HookContext
+from imctl.hooks.hooks import Hooks
+from imctl.hooks.loader import load_hooks
 from imctl.link.contract import Handlers
 from imctl.link.methods import NODES, RENEW_ONLINE
 from imctl.link.server import LinkServer
+from imctl.logic.comet_links import CometLinks
 from imctl.logic.comets import is_offline
 from imctl.logic.config import LogicConfig
+from imctl.logic.hooked_sessions import HookedSessionHandlers
 from imctl.logic.http_api import HttpApi
 from imctl.logic.http_connection import HttpLimits
 from imctl.logic.http_server import HttpServer
@@ -26,6 +31,7 @@ from imctl.logic.sessions import SessionHandlers
 from imctl.node import Counters, NodeStats
 from imctl.registry.contract import Registry, Watch
 from imctl.store.contract import SessionStore, StoreError
+from imctl.trace import TraceLog
 from protocol.discovery_api import Instance
 from protocol.pb import logic
 
@@ -47,6 +53,9 @@ class Logic:
         registry: Where it registers and watches comets.
         bus: Where pushes go.
         store: Where sessions and room counts are kept.
+
+    Raises:
+        ConfigError: a hook cannot be loaded.
     """
 
     kind = "logic"
@@ -56,11 +65,15 @@ class Logic:
         self._config = config
         self._registry = registry
         self._store = store
+        self.traces = TraceLog(self.name)
         self._counters = Counters()
         self._drops = Counters()
         self._nodes = Nodes(config)
         self._online = OnlineCounts(store, counters=self._counters, drops=self._drops, at_once=not config.compat_goim)
-        sessions = SessionHandlers(store, config.heartbeat_limit_ns, self._counters, self._drops)
+        loaded = load_hooks(config.hooks)
+        self._hooks = Hooks(loaded, timeout_s=config.hook_timeout_s, drops=self._drops) if loaded else None
+        self._comets = CometLinks(registry, store)
+        sessions = self._session_handlers(config)
         self.handlers: Handlers = {
             **sessions.handlers,
             RENEW_ONLINE: self._renew_online,
@@ -72,6 +85,8 @@ class Logic:
             max_message_bytes=config.max_message_bytes,
             counters=self._counters,
             drops=self._drops,
+            traces=self.traces,
+            hooks=self._hooks,
         )
         api = HttpApi(
             pusher=pusher,
@@ -79,6 +94,8 @@ class Logic:
             nodes=self._nodes,
             store=store,
             stats=self.stats,
+            traces=self.traces,
+            hooks=self._hooks,
             compat_goim=config.compat_goim,
             counters=self._counters,
             drops=self._drops,
@@ -113,6 +130,9 @@ class Logic:
         """
         try:
             await self._check_store()
+            if self._hooks is not None:
+                self._comets.start()
+                await self._hooks.start(self._hook_context)
             await self._http.start()
             await self._link.start()
             self._watch = self._registry.watch(COMET_APPID, self._comets_changed)
@@ -133,6 +153,9 @@ class Logic:
                 # Its lease will end by itself.
                 logger.warning("%s could not leave the registry: %s", self.name, exc)
         await asyncio.gather(self._http.stop(grace_s), self._link.stop(grace_s))
+        if self._hooks is not None:
+            await self._hooks.stop()
+            await self._comets.close()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
@@ -157,6 +180,29 @@ class Logic:
             "drops": self._drops.nonzero(),
             "gauges": gauges,
         }
+
+    def _session_handlers(self, config: LogicConfig) -> SessionHandlers:
+        if self._hooks is None:
+            return SessionHandlers(self._store, config.heartbeat_limit_ns, self._counters, self._drops)
+        return HookedSessionHandlers(
+            self._store,
+            config.heartbeat_limit_ns,
+            self._counters,
+            self._drops,
+            hooks=self._hooks,
+            comets=self._comets,
+        )
+
+    def _hook_context(self, name: str) -> HookContext:
+        return HookContext(
+            name=name,
+            logic=self.name,
+            deliverer=self._comets,
+            hold=self._store.hold,
+            count=lambda what, count: self._counters.add(f"hooks.{name}.{what}", count),
+            drop=lambda what, count: self._drops.add(f"hooks.{name}.{what}", count),
+            logger=logging.getLogger(f"imctl.hooks.{name}"),
+        )
 
     async def _renew_online(self, request: Any) -> Any:
         """Answer RenewOnline. Any: protobuf messages."""

@@ -9,6 +9,7 @@ Every method may raise StoreError; then nothing is known about its effect.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +60,12 @@ class SessionStore(Protocol):
 
     async def drop_online(self, server: str) -> None:
         """Forget the report of a server."""
+
+    def hold(self, name: str) -> AbstractAsyncContextManager[None]:
+        """`async with store.hold(name):` keeps out everybody else who uses this store, for at most 5 s.
+
+        Entering may raise StoreError; leaving never does.
+        """
 
     async def close(self) -> None:
         """Close connections."""

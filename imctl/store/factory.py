@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
+from imctl.sentinel_url import CLUSTER_SCHEMES, SENTINEL_SCHEMES, SentinelUrl, refuse_cluster
 from imctl.store.contract import SessionStore
 from imctl.store.memory import MemoryStore
 
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["STORE_SCHEMES", "hide_password", "open_store"]
 
 _REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
-STORE_SCHEMES = ("memory", "fakeredis", *_REDIS_SCHEMES)
+STORE_SCHEMES = ("memory", "fakeredis", *_REDIS_SCHEMES, *SENTINEL_SCHEMES)
+"""CLUSTER_SCHEMES are not among them: those are refused, with the reason."""
 
 # Held by those who opened it: a store that nobody uses any more is gone.
 _private: WeakValueDictionary[tuple[str, float], MemoryStore | RedisStore] = WeakValueDictionary()
 
 # `//user:password@`, up to the last @ before the path, and `?password=`.
-_PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|([?&]password=)[^&]*")
+_PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|([?&][^=&]*password=)[^&]*")
+
+# `expire_s=600` among the parameters, with what stands around it.
+_EXPIRY = re.compile(r"([?&])expire_s=([^&]*)(&|$)")
 
 # goim's example file has 200 ms and 500 ms; these allow for a machine that is busy with a load test.
 _CONNECT_TIMEOUT_S = 2.0
@@ -38,15 +44,19 @@ def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
     Args:
         url: `memory://`, `fakeredis://` (goim's Redis layout inside this
             process); or `redis://`, `rediss://`, `valkey://`, `valkeys://` with `[user:password@]host[:port][/db]`,
-            or `unix://[user:password@]/path?db=0`.
+            or `unix://[user:password@]/path?db=0`; or `redis+sentinel://[user:password@]host[:port][,host...]/master[/db]`,
+            see imctl.sentinel_url. A parameter `expire_s` stands before the argument.
         expire_s: How long a session lives without a refresh, 1 s or more; goim has 1800.
 
     Raises:
         ConfigError: the URL is not one of these.
     """
-    if expire_s < 1:
-        raise ConfigError(f"session expiry is {expire_s:g} s; expected 1 s or more")
+    url, expire_s = _take_expiry(url, expire_s)
+    if not 1 <= expire_s < 1e9:
+        raise ConfigError(f"session expiry is {expire_s:g} s; expected 1 s to 1e9 s")
     scheme, separator, rest = url.partition("://")
+    if scheme in CLUSTER_SCHEMES:
+        refuse_cluster(parse_bus_url(url, "session store"))
     if not separator or scheme not in STORE_SCHEMES:
         raise ConfigError(
             f"session store {hide_password(url)!r} is not known; expected one of "
@@ -60,7 +70,21 @@ def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
         store = MemoryStore(url=url, expire_s=expire_s) if scheme == "memory" else _open_fakeredis(url, expire_s)
         _private[url, expire_s] = store
         return store
+    if scheme in SENTINEL_SCHEMES:
+        return _open_sentinel(url, expire_s)
     return _open_redis(scheme, rest, url, expire_s)
+
+
+def _take_expiry(url: str, expire_s: float) -> tuple[str, float]:
+    """Return the URL without its parameter expire_s, and what that says."""
+    found = _EXPIRY.search(url)
+    if found is None:
+        return url, expire_s
+    rest = url[: found.start()] + (found[1] if found[3] else "") + url[found.end() :]
+    try:
+        return rest, float(found[2])
+    except ValueError:
+        raise ConfigError(f"session store {hide_password(url)!r}: expire_s is {found[2]!r}; expected seconds") from None
 
 
 def hide_password(url: str) -> str:
@@ -77,27 +101,45 @@ def _open_fakeredis(url: str, expire_s: float) -> RedisStore:
     return RedisStore(client, url=url, expire_s=expire_s, persistent=False)
 
 
-def _open_redis(scheme: str, rest: str, url: str, expire_s: float) -> SessionStore:
-    # Only here: the client costs 100 ms of import, and memory:// does without.
-    from redis.asyncio import Redis
+def _client_arguments() -> dict[str, Any]:
+    """Return what every client of redis-py is made with. Any: its arguments."""
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
+    return {
+        # RESP2: the oldest Redis and Valkey speak it, and none of our commands gains from RESP3.
+        "protocol": 2,
+        "decode_responses": True,
+        "encoding_errors": "replace",
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_timeout": _READ_TIMEOUT_S,
+        # Once, at once: the usual failure is a connection the server closed while it was idle.
+        "retry": Retry(NoBackoff(), 1),
+        "max_connections": 16,
+    }
+
+
+def _open_sentinel(url: str, expire_s: float) -> SessionStore:
+    from imctl.sentinel import MasterSearch
     from imctl.store.redis import RedisStore
 
-    # RESP2: the oldest Redis and Valkey speak it, and none of our commands gains from RESP3.
+    parsed = parse_bus_url(url, "session store")
+    at = SentinelUrl.parse(parsed)
+    for name in at.tls:
+        parsed.text(name)
+    parsed.done()
+    search = MasterSearch(at, timeout_s=_CONNECT_TIMEOUT_S, **_client_arguments())
+    return RedisStore(search.master_for(at.master), url=at.shown, expire_s=expire_s, on_close=search.close)
+
+
+def _open_redis(scheme: str, rest: str, url: str, expire_s: float) -> SessionStore:
+    # Only here: the client costs 100 ms of import, and memory:// does without.
+    from redis.asyncio import Redis
+
+    from imctl.store.redis import RedisStore
+
     try:
-        client: Redis = Redis.from_url(
-            f"{_REDIS_SCHEMES[scheme]}://{rest}",
-            protocol=2,
-            decode_responses=True,
-            encoding_errors="replace",
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_timeout=_READ_TIMEOUT_S,
-            # Once, at once: the usual failure is a connection the server closed while it was idle.
-            retry=Retry(NoBackoff(), 1),
-            max_connections=16,
-        )
+        client: Redis = Redis.from_url(f"{_REDIS_SCHEMES[scheme]}://{rest}", **_client_arguments())
     except ValueError as exc:
         raise ConfigError(f"session store {hide_password(url)!r}: {exc}") from exc
     return RedisStore(client, url=hide_password(url), expire_s=expire_s)

@@ -16,9 +16,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from imctl.store.contract import OnlineReport
+from imctl.store.holding import LocalHolds
 
 __all__ = ["MemoryStore"]
 
@@ -62,6 +64,7 @@ class MemoryStore:
         # A user with one session, nearly all of them, costs no dict of its own.
         self._mids: dict[int, _Session | dict[str, _Session]] = {}
         self._online: dict[str, _Online] = {}
+        self._holds = LocalHolds()
 
     @property
     def held(self) -> int:
@@ -166,6 +169,10 @@ class MemoryStore:
     async def drop_online(self, server: str) -> None:
         """Forget the report of a server."""
         self._online.pop(server, None)
+
+    def hold(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Keep everybody else in this process out."""
+        return self._holds.hold(name)
 
     async def close(self) -> None:
         """Forget everything."""

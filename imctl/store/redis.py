@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, RedisError, WatchError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, WatchError
 
 from imctl.store.batcher import Batcher
 from imctl.store.contract import OnlineReport, StoreError
+from imctl.store.redis_holds import RedisHolds
 from protocol.cityhash import ONLINE_SLOTS, online_slot
 from protocol.golang import dump_json
 
@@ -58,15 +60,24 @@ class RedisStore:
         expire_s: Time to live of every key, whole seconds.
         persistent: Whether what is behind the client outlives this process.
         timeout_s: Limit for one answer, with connecting and retries.
+        on_close: Awaited when the client is closed, for what it was made of.
     """
 
     def __init__(
-        self, client: Redis, *, url: str, expire_s: float = 1800, persistent: bool = True, timeout_s: float = 5.0
+        self,
+        client: Redis,
+        *,
+        url: str,
+        expire_s: float = 1800,
+        persistent: bool = True,
+        timeout_s: float = 5.0,
+        on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.url = url
         self.persistent = persistent
         self.closed = False
         self._client = client
+        self._on_close = on_close
         self._expire_s = max(1, round(expire_s))
         self._what = f"session store {url}"
         self._commands: Batcher[Sequence[_Command], list[Any]] = Batcher(
@@ -74,6 +85,7 @@ class RedisStore:
         )
         self._removals: Batcher[_Removal, bool] = Batcher(self._remove_all, what=self._what, timeout_s=timeout_s)
         self._removing: dict[str, _Removal] = {}
+        self._holds = RedisHolds(client, self._what)
 
     async def add(self, mid: int, key: str, server: str) -> None:
         """Map key (and mid, when above 0) to server, for the expiry time."""
@@ -162,12 +174,18 @@ class RedisStore:
         """Forget the report of a server."""
         await self._commands.call([("DEL", f"ol_{server}")])
 
+    def hold(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Keep everybody else who uses this Redis out."""
+        return self._holds.hold(name)
+
     async def close(self) -> None:
         """Fail what waits and close connections."""
         self.closed = True
         await self._removals.close()
         await self._commands.close()
         await self._client.aclose()
+        if self._on_close is not None:
+            await self._on_close()
 
     def _add_commands(self, mid: int, key: str, server: str) -> list[_Command]:
         commands: list[_Command] = [("SET", _key(key), server), ("EXPIRE", _key(key), self._expire_s)]
@@ -243,9 +261,11 @@ class RedisStore:
         return {removal for removal, server in zip(asked, found, strict=True) if server == removal.server}
 
     def _error(self, exc: Exception) -> StoreError:
-        hint = (
-            "is the server running, and the address right?" if isinstance(exc, OSError | RedisConnectionError) else ""
-        )
+        hint = ""
+        if isinstance(exc, OSError | RedisConnectionError):
+            hint = "is the server running, and the address right?"
+        elif isinstance(exc, AskError | ClusterCrossSlotError | ClusterError):
+            hint = "this is a node of a Redis Cluster, which goim's keys do not fit; use one, or one with Sentinel"
         return StoreError(f"{self._what}: {exc}", hint=hint)
 
 

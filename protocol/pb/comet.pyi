@@ -8,40 +8,46 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PushMsgReq(_message.Message):
-    __slots__ = ("keys", "proto", "protoOp")
+    __slots__ = ("keys", "proto", "protoOp", "traces")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     PROTO_FIELD_NUMBER: _ClassVar[int]
     PROTOOP_FIELD_NUMBER: _ClassVar[int]
+    TRACES_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedScalarFieldContainer[str]
     proto: _protocol_pb2.Proto
     protoOp: int
-    def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_protocol_pb2.Proto] = ..., protoOp: _Optional[int] = ...) -> None: ...
+    traces: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_protocol_pb2.Proto] = ..., protoOp: _Optional[int] = ..., traces: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PushMsgReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class BroadcastReq(_message.Message):
-    __slots__ = ("protoOp", "proto", "speed")
+    __slots__ = ("protoOp", "proto", "speed", "traces")
     PROTOOP_FIELD_NUMBER: _ClassVar[int]
     PROTO_FIELD_NUMBER: _ClassVar[int]
     SPEED_FIELD_NUMBER: _ClassVar[int]
+    TRACES_FIELD_NUMBER: _ClassVar[int]
     protoOp: int
     proto: _protocol_pb2.Proto
     speed: int
-    def __init__(self, protoOp: _Optional[int] = ..., proto: _Optional[_protocol_pb2.Proto] = ..., speed: _Optional[int] = ...) -> None: ...
+    traces: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, protoOp: _Optional[int] = ..., proto: _Optional[_protocol_pb2.Proto] = ..., speed: _Optional[int] = ..., traces: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class BroadcastReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class BroadcastRoomReq(_message.Message):
-    __slots__ = ("roomID", "proto")
+    __slots__ = ("roomID", "proto", "traces")
     ROOMID_FIELD_NUMBER: _ClassVar[int]
     PROTO_FIELD_NUMBER: _ClassVar[int]
+    TRACES_FIELD_NUMBER: _ClassVar[int]
     roomID: str
     proto: _protocol_pb2.Proto
-    def __init__(self, roomID: _Optional[str] = ..., proto: _Optional[_protocol_pb2.Proto] = ...) -> None: ...
+    traces: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, roomID: _Optional[str] = ..., proto: _Optional[_protocol_pb2.Proto] = ..., traces: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class BroadcastRoomReply(_message.Message):
     __slots__ = ()

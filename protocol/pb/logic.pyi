@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PushMsg(_message.Message):
-    __slots__ = ("type", "operation", "speed", "server", "room", "keys", "msg")
+    __slots__ = ("type", "operation", "speed", "server", "room", "keys", "msg", "trace")
     class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PUSH: _ClassVar[PushMsg.Type]
@@ -26,6 +26,7 @@ class PushMsg(_message.Message):
     ROOM_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     MSG_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
     type: PushMsg.Type
     operation: int
     speed: int
@@ -33,7 +34,8 @@ class PushMsg(_message.Message):
     room: str
     keys: _containers.RepeatedScalarFieldContainer[str]
     msg: bytes
-    def __init__(self, type: _Optional[_Union[PushMsg.Type, str]] = ..., operation: _Optional[int] = ..., speed: _Optional[int] = ..., server: _Optional[str] = ..., room: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., msg: _Optional[bytes] = ...) -> None: ...
+    trace: int
+    def __init__(self, type: _Optional[_Union[PushMsg.Type, str]] = ..., operation: _Optional[int] = ..., speed: _Optional[int] = ..., server: _Optional[str] = ..., room: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., msg: _Optional[bytes] = ..., trace: _Optional[int] = ...) -> None: ...
 
 class ConnectReq(_message.Message):
     __slots__ = ("server", "cookie", "token")

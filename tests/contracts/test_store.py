@@ -13,9 +13,10 @@ from imctl.store.factory import open_store
 from protocol.cityhash import online_slot
 
 
-@pytest.fixture(params=["memory", "fakeredis", "redis"])
+@pytest.fixture(params=["memory", "fakeredis", "redis", "valkey"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else f"{request.param}://"
+    real = request.param in ("redis", "valkey")
+    url = request.getfixturevalue(f"{request.param}_url") if real else f"{request.param}://"
     opened = open_store(url)
     yield opened
     await opened.close()
@@ -218,3 +219,39 @@ async def test_closing_twice_is_allowed(store):
 
     await store.close()
     await store.close()
+
+
+async def test_a_hold_lets_one_in_at_a_time_and_leaves_other_names_alone(store):
+    order: list[str] = []
+    inside = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def first() -> None:
+        async with store.hold("a"):
+            order.append("first in")
+            inside.set()
+            await go_on.wait()
+            order.append("first out")
+
+    async def second() -> None:
+        await inside.wait()
+        async with store.hold("a"):
+            order.append("second in")
+
+    tasks = [asyncio.create_task(first()), asyncio.create_task(second())]
+    await inside.wait()
+    async with asyncio.timeout(5), store.hold("b"):
+        order.append("b in")
+    go_on.set()
+    await asyncio.gather(*tasks)
+
+    assert order == ["first in", "b in", "first out", "second in"]
+
+
+async def test_a_hold_ends_when_its_work_fails(store):
+    with pytest.raises(RuntimeError):
+        async with store.hold("a"):
+            raise RuntimeError("work failed")
+
+    async with asyncio.timeout(5), store.hold("a"):
+        pass

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from tests.vectors.lines import lines
 
 __all__ = ["CLIENT_MASK", "CUTS", "UPGRADE_KEY", "Stream", "dialogues", "one_byte", "streams", "whole"]
 
-FOLDER = Path(__file__).parent.parent / "vectors"
 CLIENT_MASK = bytes.fromhex("37fa213d")
 UPGRADE_KEY = b"the sample nonce"
 
@@ -32,7 +31,7 @@ class Stream:
 
 def dialogues(name: str) -> list[dict[str, Any]]:
     """Return the dialogues of a file, such as `tcp-sessions`."""
-    return [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return lines(name)
 
 
 def streams(name: str, direction: str) -> list[Stream]:

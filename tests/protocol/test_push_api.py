@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from protocol.push_api import (
     BAD_REQUEST,
     OK,
+    HookList,
     NodesInstances,
     NodesWeighted,
     OnlineRoom,
@@ -53,6 +54,7 @@ requests = st.one_of(
     st.builds(NodesInstances),
     st.builds(Sessions, st.lists(int64, max_size=3).map(tuple), st.lists(text, max_size=3).map(tuple)),
     st.builds(Stats),
+    st.builds(HookList),
 )
 
 
