@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,8 +32,10 @@ from imctl.link.contract import Peer, PeerUnavailableError
 from imctl.link.methods import BROADCAST_ROOM, Method
 from imctl.link.unary import UnaryPeer
 from imctl.node import Counters
+from imctl.trace import TraceLog
 from protocol.pb.comet import BroadcastRoomReq
 from protocol.pb.protocol import Proto
+from protocol.trace import Place
 
 __all__ = ["CometQueue", "Push"]
 
@@ -52,18 +54,28 @@ class Push:
         method: Which of goim's comet methods.
         request: Its request; several pushes may share one.
         order_key: Pushes with the same key stay in order.
-        messages: How many messages are in it.
+        messages: How many messages are in it; of a push to keys, how many keys it has.
         done: Called once, when the comet has answered or the push was dropped.
+        traces: Those of the messages that are followed; the request has them too.
     """
 
-    __slots__ = ("_done", "_more", "_request", "messages", "method", "order_key", "put_s", "size")
+    __slots__ = ("_done", "_more", "_request", "messages", "method", "order_key", "put_s", "size", "traces")
 
-    def __init__(self, method: Method, request: Any, order_key: str, messages: int, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        method: Method,
+        request: Any,
+        order_key: str,
+        messages: int,
+        done: Callable[[], None],
+        traces: Sequence[int] = (),
+    ) -> None:
         self.method = method
         self.order_key = order_key
         self.messages = messages
         self.size = len(request.proto.body)
         self.put_s = 0.0
+        self.traces = traces
         self._request = request
         self._done = done
         self._more: list[Push] | None = None
@@ -75,6 +87,8 @@ class Push:
         self._more.append(later)
         self.messages += later.messages
         self.size += later.size
+        if later.traces:
+            self.traces = (*self.traces, *later.traces)
 
     def request(self) -> Any:
         """Return the request to call with; the one it was made with may be shared and stays as it is."""
@@ -82,6 +96,8 @@ class Push:
             body = b"".join(push._request.proto.body for push in (self, *self._more))
             proto = Proto(ver=self._request.proto.ver, op=self._request.proto.op, body=body)
             self._request = BroadcastRoomReq(roomID=self._request.roomID, proto=proto)
+            if self.traces:
+                self._request.traces.extend(self.traces)
             self._done = partial(_all_done, [self._done, *(push._done for push in self._more)])
             self._more = None
         return self._request
@@ -106,9 +122,10 @@ class CometQueue:
         config: Windows, bounds and times.
         counters: The job's; `calls`, `answered` and `retries` go up.
         drops: The job's, by reason.
+        traces: The job's.
     """
 
-    def __init__(self, peer: Peer, config: JobConfig, counters: Counters, drops: Counters) -> None:
+    def __init__(self, peer: Peer, config: JobConfig, counters: Counters, drops: Counters, traces: TraceLog) -> None:
         self.peer = peer
         self.waiting = 0
         """Pushes not called."""
@@ -121,6 +138,7 @@ class CometQueue:
         self.config = config
         self.gathers_rooms = config.room_delay_s > 0 and not config.compat_goim
         self.counters = counters
+        self.traces = traces
         self._drops = drops
         self._abandoned = False
         if isinstance(peer, UnaryPeer):
@@ -162,6 +180,7 @@ class CometQueue:
         """Count a push as lost, which is also an end of it."""
         if not self._abandoned:
             self._drops.add(reason, push.messages)
+            self.traces.add(push.traces, Place.DROPPED, server=self.peer.name, reason=reason)
             push.done()
 
 
@@ -259,6 +278,8 @@ class _Lane:
             owner.in_flight += 1
             owner.counters.values["calls"] += 1
             self._in_flight += 1
+            if push.traces:
+                owner.traces.add(push.traces, Place.SENT, server=owner.peer.name, messages=push.messages)
             future = owner.peer.call(push.method, push.request())
             if future.done():
                 self._answered(push, future)

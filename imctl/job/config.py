@@ -35,7 +35,8 @@ class JobConfig:
         comet_return_s: After that, a comet that comes with clients is coming back after an
             outage of the registry; the others get so long before messages go out.
         discover_timeout_s: Longest wait at the start for the registry's first answer.
-        compat_goim: goim's room timing, and its rounding of speed (which may become 0, unthrottled).
+        compat_goim: goim's room timing, its rounding of speed (which may become 0, unthrottled), and
+            its order: a record is consumed before it is pushed, so a job that dies loses what it had read.
     """
 
     hostname: str = "job-1"

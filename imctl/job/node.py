@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from functools import partial
+from time import monotonic_ns
 
 from imctl.bus.contract import Bus, BusError, Record, Subscription
 from imctl.errors import StartError
@@ -16,6 +17,7 @@ from imctl.link.contract import PeerUnavailableError
 from imctl.link.pool import PeerPool
 from imctl.node import Counters, NodeStats
 from imctl.registry.contract import Registry
+from imctl.trace import TraceLog
 from protocol.discovery_api import Instance
 
 __all__ = ["Job"]
@@ -52,7 +54,8 @@ class Job:
             *("calls", "answered", "retries", "acked", "bus_errors"),
         )
         self._drops = Counters()
-        self._router = Router(config, self._counters, self._drops, partial(self._finish, None))
+        self.traces = TraceLog(self.name)
+        self._router = Router(config, self._counters, self._drops, partial(self._finish, None), self.traces)
         self._pool: PeerPool | None = None
         self._subscription: Subscription | None = None
         self._in_flight = 0
@@ -157,6 +160,10 @@ class Job:
             try:
                 subscription = self._subscription or await self._subscribe()
                 records = await subscription.receive()
+                if self._config.compat_goim:
+                    # goim's order: consumed before it is pushed. A job that dies repeats nothing, and loses some.
+                    self._done += records
+                    await self._ack(subscription)
             except BusError as exc:
                 self._counters.add("bus_errors")
                 logger.warning("%s: cannot read the bus, trying again in %g s: %s", self.name, backoff_s, exc)
@@ -164,6 +171,7 @@ class Job:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
                 continue
+            read_ns = monotonic_ns()
             backoff_s = _FIRST_BACKOFF_S
             self._counters.values["records"] += len(records)
             if self._router.queues:
@@ -173,7 +181,7 @@ class Job:
             for first in range(0, len(records), _SLICE):
                 part = records[first : first + _SLICE]
                 self._in_flight += len(part)
-                self._router.take(part, loop.time())
+                self._router.take(part, loop.time(), read_ns)
                 self._set_room_timer()
                 # receive() and this loop would otherwise run for as long as there is something.
                 await asyncio.sleep(0)
@@ -236,7 +244,7 @@ class Job:
     def _finish(self, source: Subscription | None, records: tuple[Record, ...]) -> None:
         self._in_flight -= len(records)
         self._less.set()
-        if source is self._subscription:
+        if source is self._subscription and not self._config.compat_goim:
             self._done += records
             self._done_some.set()
 

@@ -22,8 +22,10 @@ from imctl.job.room_batch import RoomBatch, RoomBatcher
 from imctl.link.contract import Peer
 from imctl.link.methods import BROADCAST, BROADCAST_ROOM, PUSH_MSG
 from imctl.node import Counters
+from imctl.trace import TraceLog
 from protocol.frame import pack_frame
 from protocol.pb import comet, logic, protocol
+from protocol.trace import Place
 
 __all__ = ["Router", "split_speed"]
 
@@ -36,10 +38,10 @@ def split_speed(speed: int, comets: int, *, compat_goim: bool = False) -> list[i
 
     The parts add up to the speed, but none is 0 by rounding, as goim's are.
     """
+    if compat_goim and comets:
+        return [abs(speed) // comets * (1 if speed > 0 else -1)] * comets  # Go rounds towards 0
     if speed <= 0:
         return [0] * comets
-    if compat_goim:
-        return [speed // comets] * comets if comets else []
     return [max(1, speed // comets + (i < speed % comets)) for i in range(comets)]
 
 
@@ -67,6 +69,7 @@ class Router:
         counters: The job's, by kind of record and call.
         drops: The job's, by reason.
         finish: Called with records that are done: each comet has answered, or what was lost is counted.
+        traces: Remembers messages that are followed.
     """
 
     def __init__(
@@ -75,13 +78,17 @@ class Router:
         counters: Counters,
         drops: Counters,
         finish: Callable[[tuple[Record, ...]], None],
+        traces: TraceLog,
     ) -> None:
         self.finish = finish
         """May be set anew; what is under way keeps the one it began with."""
         self._config = config
         self._counters = counters
         self._drops = drops
+        self._traces = traces
         self._queues: dict[str, CometQueue] = {}
+        # By room: the messages that are followed among those that wait for the end of its batch.
+        self._waiting_traces: dict[str, list[int]] = {}
         compat = config.compat_goim
         self._batcher: RoomBatcher[Record] = RoomBatcher(
             delay_s=config.room_signal_s if compat else config.room_delay_s,
@@ -116,12 +123,18 @@ class Router:
             if queue is None or type(queue.peer) is not type(peer):
                 if queue is not None:
                     queue.close(drop=True)
-                self._queues[hostname] = CometQueue(peer, self._config, self._counters, self._drops)
+                self._queues[hostname] = CometQueue(peer, self._config, self._counters, self._drops, self._traces)
             else:
                 queue.peer = peer
 
-    def take(self, records: Iterable[Record], now_s: float) -> None:
-        """Route records that are ready together; rooms that are due leave after the last of them."""
+    def take(self, records: Iterable[Record], now_s: float, read_ns: int = 0) -> None:
+        """Route records that are ready together; rooms that are due leave after the last of them.
+
+        Args:
+            records: From the bus.
+            now_s: Time of the loop.
+            read_ns: When they came from the bus, by time.monotonic_ns(); 0 for now.
+        """
         values = self._counters.values
         for record in records:
             try:
@@ -130,12 +143,16 @@ class Router:
                 self._lose(record, "job.bad_record")
                 continue
             kind = message.type
+            if message.trace:
+                self._traces.add((message.trace,), Place.READ, at_ns=read_ns, server=message.server, room=message.room)
             if kind == _PUSH:
                 values["push"] += 1
                 self._push(record, message)
             elif kind == _ROOM:
                 values["room"] += 1
                 frame = pack_frame(message.operation, message.msg)
+                if message.trace:
+                    self._waiting_traces.setdefault(message.room, []).append(message.trace)
                 batch = self._batcher.add(message.room, frame, record, now_s)
                 if batch is not None:
                     self._push_room(batch)
@@ -166,46 +183,64 @@ class Router:
             queue.close(drop=False)
 
     def _push(self, record: Record, message: Any) -> None:
+        traces = (message.trace,) if message.trace else ()
+        receivers = max(len(message.keys), 1)  # each key is one: that is what a drop is counted in
         queue = self._queues.get(message.server)
         if queue is None:
-            self._lose(record, "job.unknown_server")
+            self._lose(record, "job.unknown_server", traces, server=message.server, count=receivers)
             return
         request = comet.PushMsgReq(
             keys=message.keys,
             proto=_raw(pack_frame(message.operation, message.msg)),
             protoOp=message.operation,
         )
+        if traces:
+            request.traces.extend(traces)
+            self._traces.add(traces, Place.ROUTED, server=message.server, calls=1, messages=1)
         ticket = _Ticket((record,), 1, self.finish)
-        queue.put(Push(PUSH_MSG, request, record.key, 1, ticket.done))
+        queue.put(Push(PUSH_MSG, request, record.key, receivers, ticket.done, traces))
 
     def _broadcast(self, record: Record, message: Any) -> None:
+        traces = (message.trace,) if message.trace else ()
         queues = list(self._queues.values())
         if not queues:
-            self._lose(record, "job.no_comet")
+            self._lose(record, "job.no_comet", traces)
             return
+        if traces:
+            self._traces.add(traces, Place.ROUTED, calls=len(queues), messages=1)
         proto = _raw(pack_frame(message.operation, message.msg))
         ticket = _Ticket((record,), len(queues), self.finish)
         speeds = split_speed(message.speed, len(queues), compat_goim=self._config.compat_goim)
         for queue, speed in zip(queues, speeds, strict=True):
             request = comet.BroadcastReq(protoOp=message.operation, proto=proto, speed=speed)
-            queue.put(Push(BROADCAST, request, record.key, 1, ticket.done))
+            if traces:
+                request.traces.extend(traces)
+            queue.put(Push(BROADCAST, request, record.key, 1, ticket.done, traces))
 
     def _push_room(self, batch: RoomBatch[Record]) -> None:
         values = self._counters.values
         values["room_batches"] += 1
         values["room_messages"] += len(batch.sources)
+        traces = self._waiting_traces.pop(batch.room, ()) if self._waiting_traces else ()
         queues = list(self._queues.values())
         if not queues:
             self._drops.add("job.no_comet", len(batch.sources))
+            self._traces.add(traces, Place.DROPPED, reason="job.no_comet")
             self.finish(batch.sources)
             return
         request = comet.BroadcastRoomReq(roomID=batch.room, proto=_raw(batch.body))
+        if traces:
+            request.traces.extend(traces)
+            self._traces.add(traces, Place.ROUTED, calls=len(queues), messages=len(batch.sources))
         ticket = _Ticket(batch.sources, len(queues), self.finish)
         for queue in queues:
-            queue.put(Push(BROADCAST_ROOM, request, batch.room, len(batch.sources), ticket.done))
+            queue.put(Push(BROADCAST_ROOM, request, batch.room, len(batch.sources), ticket.done, traces))
 
-    def _lose(self, record: Record, reason: str) -> None:
-        self._drops.add(reason)
+    def _lose(
+        self, record: Record, reason: str, traces: Iterable[int] = (), server: str = "", *, count: int = 1
+    ) -> None:
+        self._drops.add(reason, count)
+        self._traces.add(traces, Place.DROPPED, server=server, reason=reason)
         self.finish((record,))
 
 

@@ -9,11 +9,13 @@ import pytest
 from imctl.job.comet_queue import CometQueue, Push
 from imctl.job.config import JobConfig
 from imctl.link.contract import PeerError, PeerUnavailableError
-from imctl.link.methods import PUSH_MSG, Method
+from imctl.link.methods import BROADCAST_ROOM, PUSH_MSG, Method
 from imctl.link.unary import UnaryPeer
 from imctl.node import Counters
+from imctl.trace import TraceLog
 from protocol.pb import comet
 from protocol.pb.protocol import Proto
+from protocol.trace import Place, TracePoint
 from tests.imctl.link.fakes import eventually
 
 
@@ -60,7 +62,8 @@ class Bench:
         self.counters = Counters("calls", "answered", "retries")
         self.drops = Counters()
         self.done: list[int] = []
-        self.queue = CometQueue(self.peer, JobConfig(**settings), self.counters, self.drops)
+        self.traces = TraceLog("job-1")
+        self.queue = CometQueue(self.peer, JobConfig(**settings), self.counters, self.drops, self.traces)
 
     def put(self, *numbers: int, key: str = "k", size: int = 0) -> None:
         for number in numbers:
@@ -202,3 +205,50 @@ async def test_unary_calls_go_one_at_a_time_for_each_key():
     assert len(bench.peer.calls) > 10
     bench.peer.end(bench.peer.futures[0])
     assert 2 in await bench.calls(len(bench.peer.calls) + 1)
+
+
+class RoomPeer(FakePeer):
+    """Writes down the traces of each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.traces: list[list[int]] = []
+
+    def call(self, method: Method, request: Any) -> asyncio.Future[Any]:
+        self.traces.append(list(request.traces))
+        future = asyncio.get_running_loop().create_future()
+        self.futures.append(future)
+        return future
+
+
+def room_push(*traces: int) -> Push:
+    request = comet.BroadcastRoomReq(roomID="r", proto=Proto(ver=1, op=9, body=b"x"), traces=traces)
+    return Push(BROADCAST_ROOM, request, "r", 1, lambda: None, traces)
+
+
+async def test_followed_messages_that_gather_leave_in_one_call_with_all_ids():
+    peer = RoomPeer()
+    bench = Bench(peer)
+    for traces in ((), (7,), (), (8,)):
+        bench.queue.put(room_push(*traces))
+    assert peer.traces == [[]]
+
+    peer.end(peer.futures[0])
+    await asyncio.sleep(0)
+
+    assert peer.traces == [[], [7, 8]]
+    points = [TracePoint.load(point) for point in bench.traces.read()]
+    assert [(point.trace, point.place, point.server, point.messages) for point in points] == [
+        *((7, Place.SENT, "comet-1", 3), (8, Place.SENT, "comet-1", 3))
+    ]
+
+
+async def test_a_followed_message_that_finds_the_queue_full_says_so():
+    bench = Bench(comet_window=1, comet_queue=1)
+    request = comet.PushMsgReq(keys=["9"], proto=Proto(body=b""), traces=[7])
+
+    bench.put(1, 2)
+    bench.queue.put(Push(PUSH_MSG, request, "k", 1, lambda: None, (7,)))
+
+    [point] = [TracePoint.load(point) for point in bench.traces.read()]
+    assert (point.place, point.server, point.reason) == (Place.DROPPED, "comet-1", "job.comet_queue_full")

@@ -14,8 +14,10 @@ from imctl.job.router import Router, split_speed
 from imctl.link.local import LocalPeer
 from imctl.link.methods import BROADCAST, BROADCAST_ROOM, PUSH_MSG
 from imctl.node import Counters
+from imctl.trace import TraceLog
 from protocol.pb import comet, logic
 from protocol.pb.protocol import Proto
+from protocol.trace import Place, TracePoint
 from tests.imctl.link.fakes import eventually
 
 PushMsg = logic.PushMsg
@@ -49,7 +51,8 @@ class Bench:
         self.counters = Counters("push", "broadcast", "room", "room_batches", "room_messages", "calls", "answered")
         self.drops = Counters()
         self.done: list[Record] = []
-        self.router = Router(JobConfig(**settings), self.counters, self.drops, self.done.extend)
+        self.traces = TraceLog("job-1")
+        self.router = Router(JobConfig(**settings), self.counters, self.drops, self.done.extend, self.traces)
         self.router.set_comets({hostname: fake.peer for hostname, fake in self.comets.items()})
 
     def take(self, *messages: Any, now_s: float = 0.0) -> list[Record]:
@@ -205,3 +208,66 @@ def test_speed_of_0_is_unthrottled_and_no_comet_is_no_error():
     assert split_speed(5, 0, compat_goim=True) == []
     assert split_speed(5, 2, compat_goim=True) == [2, 2]
     assert split_speed(1, 2, compat_goim=True) == [0, 0]
+    assert split_speed(-5, 2, compat_goim=True) == [-2, -2]
+
+
+def places(bench: Bench, trace: int) -> list[tuple[Place, str, int]]:
+    points = [TracePoint.load(point) for point in bench.traces.read(trace)]
+    return [(point.place, point.server, point.messages) for point in points]
+
+
+async def test_a_followed_push_is_noted_and_goes_on_with_its_id():
+    bench = Bench("a", "b")
+
+    bench.take(PushMsg(operation=1, server="a", keys=["k"], trace=7), PushMsg(operation=1, server="a", keys=["k"]))
+    bench.take(PushMsg(type=PushMsg.BROADCAST, operation=1, trace=8))
+
+    assert [list(request.traces) for request in bench.comets["a"].requests] == [[7], [], [8]]
+    assert [list(request.traces) for request in bench.comets["b"].requests] == [[8]]
+    assert places(bench, 7) == [(Place.READ, "a", 0), (Place.ROUTED, "a", 1), (Place.SENT, "comet", 1)]
+    assert places(bench, 8) == [
+        *((Place.READ, "", 0), (Place.ROUTED, "", 1), (Place.SENT, "comet", 1), (Place.SENT, "comet", 1))
+    ]
+
+
+async def test_what_waits_for_a_rooms_batch_is_routed_when_it_leaves():
+    bench = Bench("a", room_delay_s=0.01)
+    plain = PushMsg(type=PushMsg.ROOM, operation=1, room="r", msg=b"x")
+    followed = PushMsg(type=PushMsg.ROOM, operation=1, room="r", msg=b"x", trace=7)
+    other = PushMsg(type=PushMsg.ROOM, operation=1, room="s", msg=b"x", trace=9)
+    bench.take(plain, now_s=5.0)
+    bench.take(followed, plain, other, now_s=5.002)
+    assert places(bench, 7) == [(Place.READ, "", 0)]
+
+    bench.router.flush_due(5.01)
+
+    assert places(bench, 7) == [(Place.READ, "", 0), (Place.ROUTED, "", 2), (Place.SENT, "comet", 2)]
+    assert [list(request.traces) for request in bench.comets["a"].requests] == [[], [9], [7]]
+    assert places(bench, 9)[1] == (Place.ROUTED, "", 1)
+
+
+async def test_a_followed_message_is_read_when_its_record_came_from_the_bus():
+    bench = Bench("a")
+
+    value = PushMsg(operation=1, server="a", keys=["k"], trace=7).SerializeToString()
+    bench.router.take([Record("key", value, 0)], 0.0, read_ns=123)
+
+    assert TracePoint.load(bench.traces.read()[0]).at_ns == 123
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (PushMsg(operation=1, server="gone", keys=["k"], trace=7), "job.unknown_server"),
+        (PushMsg(type=PushMsg.BROADCAST, operation=1, trace=7), "job.no_comet"),
+        (PushMsg(type=PushMsg.ROOM, operation=1, room="r", trace=7), "job.no_comet"),
+    ],
+)
+async def test_a_followed_message_that_is_given_up_says_why(message, reason):
+    bench = Bench()
+
+    bench.take(message)
+
+    last = TracePoint.load(bench.traces.read(7)[-1])
+    assert (last.place, last.reason, last.server) == (Place.DROPPED, reason, message.server)
+    assert bench.drops.nonzero() == {reason: 1}
