@@ -63,7 +63,8 @@ format: setup ## let ruff put layout and import order right
 bench: setup ## what the speed claims come from; under 5 minutes, on an otherwise idle machine
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-soak: setup ## a long run: SOAK_DURATION=10m SOAK_CLIENTS=2000
+soak: setup ## the tests that take long, then a long run: SOAK_DURATION=10m SOAK_CLIENTS=2000
+	$(BIN)/pytest -n auto -m soak $(PYTEST_ARGS)
 	$(BIN)/imctl sim scenarios/room.yaml --duration $(SOAK_DURATION) --clients $(SOAK_CLIENTS)
 
 fuzz: setup ## the property tests with new random input, far more of it

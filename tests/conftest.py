@@ -41,6 +41,10 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "recording(file, key): replays a line of tests/vectors, see lines.py there")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--loop",
@@ -96,6 +100,14 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def flush_redis(port: int) -> None:
+    """Have a Redis on this port forget every key."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"FLUSHALL\r\n")
+        reply = connection.recv(64)
+    assert reply == b"+OK\r\n", reply
+
+
 class RedisServer:
     """A redis-server of our own: loopback, a free port, nothing written to disk.
 
@@ -149,10 +161,7 @@ class RedisServer:
 
     def flush(self) -> None:
         """Forget every key."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-            connection.sendall(b"FLUSHALL\r\n")
-            reply = connection.recv(64)
-        assert reply == b"+OK\r\n", reply
+        flush_redis(self.port)
 
     def stop(self) -> None:
         """End it and wait for it; a server that is not running stays so."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from imctl.bus.contract import BusError
 from imctl.bus.ending import ended
-from imctl.bus.joining import joined
+from imctl.bus.joining import Members
 from imctl.bus.partition import partition_of
 from imctl.bus.tls import tls_context
 from imctl.bus.url import BusUrl, parse_bus_url
@@ -119,11 +119,10 @@ class KafkaBus:
         self.url = self._settings.shown
         self._opening = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
-        self._members: list[KafkaMember] = []
+        self._members: Members[KafkaMember] = Members()
         self._why = ""
         self._publishing = 0
         self._publishing_bytes = 0
-        self._closed = False
         self._counts = dict.fromkeys(("published", "delivered", "acked", "redelivered", "refused"), 0)
         # Given back by members of this process: what is delivered once more.
         self._returned: set[tuple[int, int]] = set()
@@ -151,10 +150,10 @@ class KafkaBus:
             self._counts["refused"] += 1
             # What was sent before Kafka went may be taken when it is back.
             what = "it is not known whether the record was taken" if acknowledged else self._why or "not taken"
-            raise BusError(
-                f"bus {self.url}: no answer within {settings.timeout_s:g} s; {what}",
-                hint="are the brokers running, and the addresses right?",
-            ) from None
+            hint = "are the brokers running, and the addresses right?"
+            if "UnknownError" in self._why and settings.producer["enable_idempotence"]:
+                hint = "a broker that has no idempotent producers needs idempotence=off in the URL"
+            raise BusError(f"bus {self.url}: no answer within {settings.timeout_s:g} s; {what}", hint=hint) from None
         except KafkaError as exc:
             self._counts["refused"] += 1
             await self._let_go_of_a_broken(producer)
@@ -173,22 +172,17 @@ class KafkaBus:
         """See Bus.subscribe; takes as long as the group needs to deal out its partitions."""
         from imctl.bus.kafka_member import KafkaMember
 
-        if self._closed:
-            raise BusError("the bus is closed")
+        self._members.check_open()
         member = KafkaMember(self._settings, group, counts=self._counts, returned=self._returned)
-        self._members = [other for other in self._members if not other.closed]
-        self._members.append(member)
-        return await joined(member, lambda: self._closed)
+        return await self._members.join(member)
 
     def stats(self) -> dict[str, int]:
         """See Bus.stats; `waiting` is what this process has read and not acknowledged."""
-        return {**self._counts, "waiting": sum(member.unacked for member in self._members)}
+        return {**self._counts, "waiting": self._members.unacked}
 
     async def close(self) -> None:
         """See Bus.close; what is not acknowledged stays in Kafka."""
-        self._closed = True
-        for member in self._members:
-            await member.close("the bus is closed")
+        await self._members.close()
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
@@ -196,8 +190,7 @@ class KafkaBus:
     async def _open_producer(self) -> AIOKafkaProducer:
         async with self._opening:
             while self._producer is None:
-                if self._closed:
-                    raise BusError("the bus is closed")
+                self._members.check_open()
                 settings = self._settings
                 producer = AIOKafkaProducer(
                     **settings.client,

@@ -21,7 +21,7 @@ import secrets
 from typing import Any
 
 from imctl.bus.contract import BusError
-from imctl.bus.joining import joined
+from imctl.bus.joining import Members
 from imctl.bus.mqtt_link import MqttLink, MqttSettings
 from imctl.bus.mqtt_member import MqttMember, misfit
 from imctl.bus.mqtt_partition import record_topic
@@ -59,8 +59,7 @@ class MqttBus:
         self._publishing = 0
         self._publishing_bytes = 0
         self._misfit = ""
-        self._members: list[MqttMember] = []
-        self._closed = False
+        self._members: Members[MqttMember] = Members()
         self._counts = dict.fromkeys(("published", "delivered", "acked", "redelivered", "refused", "unheard"), 0)
 
     async def publish(self, key: str, value: bytes) -> None:
@@ -83,25 +82,20 @@ class MqttBus:
 
     async def subscribe(self, group: str) -> MqttMember:
         """See Bus.subscribe."""
-        if self._closed:
-            raise BusError("the bus is closed")
+        self._members.check_open()
         member = MqttMember(self._settings, group, counts=self._counts)
-        self._members = [other for other in self._members if not other.closed]
-        self._members.append(member)
-        return await joined(member, lambda: self._closed)
+        return await self._members.join(member)
 
     def stats(self) -> dict[str, int]:
         """See Bus.stats; `waiting` is what this process has read and not acknowledged.
 
         Also {"unheard": published while the broker knew no group, "members": of the group at the last look}.
         """
-        return {**self._counts, "waiting": sum(member.unacked for member in self._members)}
+        return {**self._counts, "waiting": self._members.unacked}
 
     async def close(self) -> None:
         """See Bus.close; what is not acknowledged stays with the broker."""
-        self._closed = True
-        for member in self._members:
-            await member.close("the bus is closed")
+        await self._members.close()
         if self._link is not None:
             await self._link.stop()
 
@@ -115,8 +109,9 @@ class MqttBus:
                 while packet is None:
                     if not link.up.is_set():
                         await link.up.wait()
-                    if self._misfit or self._closed:
-                        raise BusError(self._misfit or "the bus is closed")
+                    if self._misfit:
+                        raise BusError(self._misfit)
+                    self._members.check_open()
                     try:
                         packet = link.publish(topic, value)
                     except BusError:
@@ -139,8 +134,7 @@ class MqttBus:
             self._counts["unheard"] += 1
 
     def _start(self) -> MqttLink:
-        if self._closed:
-            raise BusError("the bus is closed")
+        self._members.check_open()
         self._link = MqttLink(
             self._settings,
             identifier=f"{self._settings.prefix}:publisher-{secrets.token_hex(6)}",

@@ -8,30 +8,53 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from imctl.bus.contract import BusError
-from imctl.bus.resp import Command, RedisAddress, RespConnection, open_resp
+import hiredis
 
-__all__ = ["RedisLink"]
+from imctl.bus.contract import BusError
+from imctl.bus.redis_master import RedisPlace
+from imctl.bus.resp import Command, RespConnection, open_resp
+
+__all__ = ["NotTakenError", "RedisLink", "is_not_taken"]
 
 logger = logging.getLogger(__name__)
 
+# A master that has become a replica; one that has too few of them; one that has just been started.
+_PASSING = ("READONLY", "NOREPLICAS", "MASTERDOWN", "LOADING")
 _FIRST_BACKOFF_S = 0.05
 _MAX_BACKOFF_S = 1.0
+
+
+class NotTakenError(BusError):
+    """Redis has refused a command because of the state that it is in, which passes.
+
+    Args:
+        message: What it said.
+        replies: To all commands of the call. Any: RESP values.
+    """
+
+    def __init__(self, message: str, replies: list[Any]) -> None:
+        super().__init__(message)
+        self.replies = replies
+
+
+def is_not_taken(reply: Any) -> bool:
+    """Whether a reply says that this Redis cannot take the command now, and another or a later one can."""
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_PASSING)
 
 
 class RedisLink:
     """Connects when it is asked to.
 
     Args:
-        address: Where.
+        place: Where.
         what: How it is called in messages, without secrets.
         timeout_s: Longest wait for a connection, and for replies.
     """
 
-    def __init__(self, address: RedisAddress, *, what: str, timeout_s: float) -> None:
+    def __init__(self, place: RedisPlace, *, what: str, timeout_s: float) -> None:
         self.what = what
         self.connects = 0
-        self._address = address
+        self._place = place
         self._timeout_s = timeout_s
         self._connection: RespConnection | None = None
         self._connecting = asyncio.Lock()
@@ -55,7 +78,8 @@ class RedisLink:
     async def _connect(self) -> None:
         self._connection = None
         try:
-            self._connection = await open_resp(self._address, timeout_s=self._timeout_s)
+            address = await self._place.find(self._timeout_s)
+            self._connection = await open_resp(address, timeout_s=self._timeout_s)
         except BusError as exc:
             self._error = exc
             self._failures += 1
@@ -90,10 +114,20 @@ class RedisLink:
         Args:
             commands: As there.
             wait_s: How long the server may block on them.
+
+        Raises:
+            NotTakenError: a command was refused, since this is no master, or none with enough replicas;
+                the others have been carried out. Where it is no master, the next call connects again.
         """
         await self.connect()
         assert self._connection is not None
-        return await self._connection.call(commands, timeout_s=self._timeout_s + wait_s)
+        replies = await self._connection.call(commands, timeout_s=self._timeout_s + wait_s)
+        refusal = next((reply for reply in replies if is_not_taken(reply)), None)
+        if refusal is not None:
+            if not str(refusal).startswith("NOREPLICAS"):
+                await self.close()
+            raise NotTakenError(f"{self.what}: {refusal}", replies)
+        return replies
 
     async def close(self) -> None:
         """Close the connection if there is one."""

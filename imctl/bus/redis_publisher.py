@@ -22,7 +22,7 @@ import hiredis
 
 from imctl.bus.contract import BusError
 from imctl.bus.ending import kept_up
-from imctl.bus.redis_link import RedisLink
+from imctl.bus.redis_link import NotTakenError, RedisLink, is_not_taken
 from imctl.bus.redis_scripts import TRIM
 from imctl.bus.resp import Command
 
@@ -102,6 +102,8 @@ class RedisPublisher:
         self._waiting_bytes = 0
         self._look_every = max(1, min(1000, int(maxlen * _LOOK_EVERY)))
         self._next_look_s = 0.0
+        # Why Redis has last refused records that may be taken later.
+        self._why = ""
         self._sender: asyncio.Task[None] | None = None
 
     async def publish(self, partition: int, key: bytes, value: bytes) -> None:
@@ -173,6 +175,9 @@ class RedisPublisher:
         if commands:
             try:
                 replies = iter(await self._link.call(commands))
+            except NotTakenError as exc:
+                self._take_back(exc, taken)
+                return False
             except BusError as exc:
                 for _, items in taken:
                     for item in items:
@@ -183,12 +188,32 @@ class RedisPublisher:
                     for item in items:
                         self._fail(item, BusError("the bus is closed; it is not known whether the record was taken"))
                 raise
+            self._why = ""
             for stream, items in taken:
                 for item in items:
                     self._finish(item, next(replies))
                 if stream.since_look >= self._look_every:
                     self._note_length(stream, next(replies))
         return True
+
+    def _take_back(self, refusal: NotTakenError, taken: list[tuple[_Stream, list[_Waiting]]]) -> None:
+        """Have what was refused, as opposed to what was taken or failed, wait for its time again."""
+        replies = iter(refusal.replies)
+        self._why = refusal.message
+        for stream, items in taken:
+            refused = []
+            for item in items:
+                reply = next(replies)
+                if is_not_taken(reply):
+                    refused.append(item)
+                else:
+                    self._finish(item, reply)
+            for item in reversed(refused):
+                stream.waiting.appendleft(item)
+                self._waiting += 1
+                self._waiting_bytes += len(item.value)
+            if stream.since_look >= self._look_every:
+                next(replies)  # its length, or why that is not to be had
 
     def _finish(self, item: _Waiting, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
@@ -243,7 +268,7 @@ class RedisPublisher:
                     why += stream.trouble
                     hint = "is a job running, and do its comets answer? see `imctl stats`"
                 else:
-                    why, hint = self._link.why_not() or "the bus is too slow", ""
+                    why, hint = self._link.why_not() or self._why or "the bus is too slow", ""
                 error = BusError(f"{why}; not taken within {self._timeout_s:g} s", hint=hint)
                 self._fail(self._pop(stream), error)
 

@@ -1,5 +1,7 @@
 """A bus on Redis Streams (Redis 6.2 or newer, or Valkey): `redis://HOST:PORT/DB?stream=goim-push-topic`.
 
+With Sentinel: `redis+sentinel://HOST,HOST/MASTER/DB?stream=...`, see imctl.sentinel_url.
+
 Records are dealt to partitions by key, each a stream, and each partition is
 read by one member of a group at a time, so the order of a key holds whatever
 members come and go. A record is kept until every group has acknowledged it;
@@ -20,13 +22,15 @@ import asyncio
 import hiredis
 
 from imctl.bus.contract import BusError
+from imctl.bus.joining import Members
 from imctl.bus.partition import partition_of
 from imctl.bus.redis_link import RedisLink
+from imctl.bus.redis_master import redis_place
 from imctl.bus.redis_member import RedisMember
 from imctl.bus.redis_publisher import RedisPublisher
 from imctl.bus.redis_scripts import Keys
-from imctl.bus.resp import parse_redis_address
 from imctl.bus.url import parse_bus_url
+from imctl.sentinel_url import CLUSTER_SCHEMES, SENTINEL_SCHEMES, refuse_cluster
 
 __all__ = ["REDIS_SCHEMES", "RedisStreamsBus"]
 
@@ -38,6 +42,7 @@ REDIS_SCHEMES = {
     "unix": "unix",
     "redis-stream": "redis",
     "redis-streams": "redis",
+    **{scheme: scheme for scheme in (*SENTINEL_SCHEMES, *CLUSTER_SCHEMES)},
 }
 """Schemes by what they mean."""
 
@@ -63,6 +68,8 @@ class RedisStreamsBus:
     def __init__(self, url: str) -> None:
         parsed = parse_bus_url(url)
         self.url = parsed.shown
+        if parsed.scheme in CLUSTER_SCHEMES:
+            refuse_cluster(parsed)
         parsed.scheme = REDIS_SCHEMES[parsed.scheme]
         self._topic = parsed.text("stream", "goim-push-topic")
         self._wanted = parsed.whole("partitions", 0, 1, 1024)
@@ -70,13 +77,12 @@ class RedisStreamsBus:
         self._trim = parsed.choice("full", ("wait", "trim")) == "trim"
         self._lease_s = parsed.number("lease_s", 5.0, 0.5, 600)
         self._timeout_s = parsed.number("timeout_s", 5.0, 0.05, 600)
-        self._address = parse_redis_address(parsed)
+        self._place = redis_place(parsed)
         parsed.done()
         self._keys: Keys | None = None
         self._opening = asyncio.Lock()
         self._publisher: RedisPublisher | None = None
-        self._members: list[RedisMember] = []
-        self._closed = False
+        self._members: Members[RedisMember] = Members()
         self._counts = dict.fromkeys(
             ("published", "delivered", "acked", "redelivered", "refused", "unheard", "trim_risk", "trimmed_unacked"), 0
         )
@@ -94,17 +100,7 @@ class RedisStreamsBus:
         keys = await self._open()
         links = (self._link(), self._link(), self._link())
         member = RedisMember(keys, group, links, lease_s=self._lease_s, counts=self._counts)
-        try:
-            await member.join()
-        except BaseException:
-            await member.close()
-            raise
-        if self._closed:
-            await member.close()
-            raise BusError("the bus is closed")
-        self._members = [other for other in self._members if not other.closed]
-        self._members.append(member)
-        return member
+        return await self._members.join(member)
 
     def stats(self) -> dict[str, int]:
         """See Bus.stats; `waiting` is what this process has read and not acknowledged.
@@ -113,18 +109,16 @@ class RedisStreamsBus:
         to a stream at its bound with full=trim, "trimmed_unacked": were removed
         before they were acknowledged, "members": of the group at the last look}.
         """
-        return {**self._counts, "waiting": sum(member.unacked for member in self._members)}
+        return {**self._counts, "waiting": self._members.unacked}
 
     async def close(self) -> None:
         """See Bus.close; what is not acknowledged stays in Redis."""
-        self._closed = True
-        for member in self._members:
-            await member.close("the bus is closed")
+        await self._members.close()
         if self._publisher is not None:
             await self._publisher.close()
 
     def _link(self) -> RedisLink:
-        return RedisLink(self._address, what=f"bus {self.url}", timeout_s=_LINK_TIMEOUT_S)
+        return RedisLink(self._place, what=f"bus {self.url}", timeout_s=_LINK_TIMEOUT_S)
 
     async def _open_publisher(self) -> RedisPublisher:
         why = BusError(f"bus {self.url}: no answer")
@@ -137,7 +131,7 @@ class RedisStreamsBus:
                     except _MisfitError:
                         raise
                     except BusError as exc:
-                        if self._closed:
+                        if self._members.closed:
                             raise
                         why = exc
                     await asyncio.sleep(_RETRY_S)
@@ -158,8 +152,7 @@ class RedisStreamsBus:
     async def _open(self) -> Keys:
         """Agree with others on the number of partitions: who was first has set it."""
         async with self._opening:
-            if self._closed:
-                raise BusError("the bus is closed")
+            self._members.check_open()
             if self._keys is not None:
                 return self._keys
             link = self._link()
@@ -170,7 +163,11 @@ class RedisStreamsBus:
                 await link.close()
             for reply in (set_, found):
                 if isinstance(reply, hiredis.ReplyError):
-                    raise BusError(f"bus {self.url}: {reply}")
+                    clustered = str(reply).startswith(("MOVED", "CLUSTERDOWN"))
+                    hint = (
+                        "this is a node of a Redis Cluster; use one Redis, or Redis with Sentinel" if clustered else ""
+                    )
+                    raise BusError(f"bus {self.url}: {reply}", hint=hint)
             partitions = int(found)
             if self._wanted and self._wanted != partitions:
                 raise _MisfitError(

@@ -1,8 +1,14 @@
 """A Redis connection for pipelines: many commands in one write, their replies as one list.
 
-A record of a bus costs one command, and most of what the general client
-spends on a command (a lock, timers, a coroutine for each reply) is not needed
-here: 1 us a command instead of 12.
+A record of a bus costs a command or less, and most of what redis-py spends on
+one (timers, a task and a coroutine for each reply) is not needed here. CPU of
+the client for an XADD of 100 bytes, in pipelines of
+
+    1: 28 us, redis-py 121 us    32: 5.4 us, redis-py 33 us    500: 1.6 us, redis-py 21 us
+
+(redis 8.1 with hiredis, uvloop, Python 3.11, loopback, the best of five rounds
+that alternated.) redis-py's own connection without its pipeline costs 80 % of
+that. The session store, whose commands come in smaller numbers, uses redis-py.
 """
 
 from __future__ import annotations
@@ -45,6 +51,10 @@ class RedisAddress:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}" if self.port else self.host
+
+    async def find(self, timeout_s: float) -> RedisAddress:
+        """See RedisPlace.find: it stays where it is."""
+        return self
 
 
 def parse_redis_address(url: BusUrl) -> RedisAddress:

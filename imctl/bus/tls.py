@@ -23,7 +23,7 @@ def tls_context(url: BusUrl) -> ssl.SSLContext:
         if certificate:
             context.load_cert_chain(certificate, key or None)
     except (OSError, ssl.SSLError) as exc:
-        raise ConfigError(f"bus {url.shown}: TLS files: {exc}") from exc
+        raise ConfigError(f"{url.what} {url.shown}: TLS files: {exc}") from exc
     if not checked:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

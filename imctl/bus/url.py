@@ -25,6 +25,7 @@ class BusUrl:
         path: Without the slash before it, unquoted.
         shown: The URL as people may see it.
         parameters: What has not been taken.
+        what: What it is the URL of, for errors.
     """
 
     scheme: str
@@ -34,6 +35,7 @@ class BusUrl:
     path: str
     shown: str
     parameters: dict[str, str] = field(repr=False)
+    what: str = "bus"
 
     def text(self, name: str, default: str = "") -> str:
         """Take a parameter."""
@@ -53,31 +55,39 @@ class BusUrl:
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise ConfigError(f"bus {self.shown}: {name} is {text!r}; expected a number from {low:g} to {high:g}")
+            raise ConfigError(
+                f"{self.what} {self.shown}: {name} is {text!r}; expected a number from {low:g} to {high:g}"
+            )
         return value
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         """Take a parameter that is a whole number; raises ConfigError as number() does."""
         value = self.number(name, default, low, high)
         if value != int(value):
-            raise ConfigError(f"bus {self.shown}: {name} is {value:g}; expected a whole number")
+            raise ConfigError(f"{self.what} {self.shown}: {name} is {value:g}; expected a whole number")
         return int(value)
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         """Take a parameter that is one of a few words, by default the first; raises ConfigError for another."""
         value = self.parameters.pop(name, choices[0])
         if value not in choices:
-            raise ConfigError(f"bus {self.shown}: {name} is {value!r}; expected one of {', '.join(choices)}")
+            raise ConfigError(f"{self.what} {self.shown}: {name} is {value!r}; expected one of {', '.join(choices)}")
         return value
 
     def done(self) -> None:
         """Raise ConfigError when there is a parameter that nobody took."""
         if self.parameters:
-            raise ConfigError(f"bus {self.shown}: unknown parameter {', '.join(map(repr, sorted(self.parameters)))}")
+            raise ConfigError(
+                f"{self.what} {self.shown}: unknown parameter {', '.join(map(repr, sorted(self.parameters)))}"
+            )
 
 
-def parse_bus_url(url: str) -> BusUrl:
+def parse_bus_url(url: str, what: str = "bus") -> BusUrl:
     """Take a URL apart.
+
+    Args:
+        url: Of a bus, or of another server with parameters of the same kind.
+        what: What it is the URL of, for errors.
 
     Raises:
         ConfigError: a port is not a number, or a parameter is there twice.
@@ -89,22 +99,22 @@ def parse_bus_url(url: str) -> BusUrl:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     parameters = dict(pairs)
     if len(parameters) < len(pairs):
-        raise ConfigError(f"bus {shown}: a parameter is there twice")
+        raise ConfigError(f"{what} {shown}: a parameter is there twice")
     username = unquote(name) if at and name else parameters.pop("username", None)
     password = unquote(secret) if at and colon else parameters.pop("password", None)
-    hosts = [_host(address, shown) for address in addresses.split(",") if address]
-    return BusUrl(parts.scheme, hosts, username, password, unquote(parts.path.lstrip("/")), shown, parameters)
+    hosts = [_host(address, f"{what} {shown}") for address in addresses.split(",") if address]
+    return BusUrl(parts.scheme, hosts, username, password, unquote(parts.path.lstrip("/")), shown, parameters, what)
 
 
-def _host(address: str, shown: str) -> tuple[str, int | None]:
+def _host(address: str, of: str) -> tuple[str, int | None]:
     try:
         # urlsplit knows the brackets of IPv6.
         parts = urlsplit(f"//{address}")
         host, port = parts.hostname, parts.port
     except ValueError as exc:
-        raise ConfigError(f"bus {shown}: {address!r} is not host:port: {exc}") from exc
+        raise ConfigError(f"{of}: {address!r} is not host:port: {exc}") from exc
     if not host:
-        raise ConfigError(f"bus {shown}: {address!r} has no host")
+        raise ConfigError(f"{of}: {address!r} has no host")
     return host, port
 
 

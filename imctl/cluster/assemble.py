@@ -160,6 +160,11 @@ class Assembly:
             found["bus"] = {"kind": "bus", "counters": self.bus.stats(), "drops": {}, "gauges": {}}
         return found
 
+    def traces(self, trace: int = 0, after_ns: int = 0) -> list[dict[str, Any]]:
+        """Return what its nodes remember of pushes that are followed, see TraceLog.read(). Any: JSON."""
+        logs = (getattr(node, "traces", None) for node in self.nodes.values())  # a registry has none
+        return [point for log in logs if log is not None for point in log.read(trace, after_ns)]
+
     def _open_registry(self, url: str) -> Registry:
         from imctl.registry.factory import open_registry
 

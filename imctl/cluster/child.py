@@ -1,7 +1,7 @@
 """One supervised process of a cluster: `python -m imctl.cluster.child NAME PARENT_PID`.
 
 Spoken to in JSON lines: the first on stdin is its ProcessSpec, then requests
-`{"id", "cmd": "start"|"stats"|"stop", ...}`; on stdout `{"event": "loaded"}`
+`{"id", "cmd": "start"|"stats"|"trace"|"stop", ...}`; on stdout `{"event": "loaded"}`
 once everything is imported (so that many processes can import at the same
 time and start in order) or `{"event": "failed", "error"}`, then a reply `{"id", "ok", "result"|"error"}` for
 each request. stderr carries log lines.
@@ -14,7 +14,6 @@ terminal sends to everybody: the supervisor decides.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import json
 import logging
@@ -25,22 +24,13 @@ from typing import Any
 
 from imctl.cluster.control import MAX_LINE_BYTES, dump_error
 from imctl.cluster.logs import LOG_FORMAT, LOG_TIME
+from imctl.cluster.parent import die_with_parent
 from imctl.errors import ImctlError
 from protocol.aio.open_files import raise_open_files
 
-__all__ = ["die_with_parent", "main"]
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+__all__ = ["main"]
 
 log = logging.getLogger(__name__)
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent ends; Linux only, elsewhere EOF on stdin must do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:  # it ended before the call above
-        os._exit(1)
 
 
 class _Child:
@@ -109,6 +99,8 @@ class _Child:
                 return {"addresses": self._assembly.addresses, "persistent": self._assembly.persistent}
             case "stats":
                 return self._assembly.stats()
+            case "trace":
+                return self._assembly.traces(int(request.get("trace", 0)), int(request.get("after_ns", 0)))
             case "stop":
                 self._end(float(request.get("grace_s", 5.0)))
                 return None

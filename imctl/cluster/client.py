@@ -15,6 +15,9 @@ from imctl.errors import ClusterError
 
 __all__ = ["ClusterInfo", "ControlClient", "NodeInfo", "find_cluster"]
 
+_OWN_KEYS = ("supervisor", "control", "logs", "certificate")
+"""What the state file has beside the summary."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
@@ -22,7 +25,7 @@ class NodeInfo:
 
     Args:
         name: Such as core or comet-1.
-        kind: core, comet, logic, job or registry.
+        kind: core, comet, logic, job or registry; of an embedded server mqtt or valkey.
         addresses: By name, `logic.http` in a process with several nodes, else `http`; None is off.
     """
 
@@ -47,6 +50,7 @@ class ClusterInfo:
         supervisor_start: When it started, see `process_alive`.
         control: Its socket.
         logs: Folder of the log files.
+        certificate: Path of the certificate that comets show to TLS clients; empty without TLS.
         summary: What `imctl up --json` printed. Any: JSON.
     """
 
@@ -61,6 +65,7 @@ class ClusterInfo:
     control: Path
     logs: Path
     summary: Mapping[str, Any] = field(repr=False)
+    certificate: str = ""
 
     @property
     def logic_http(self) -> str:
@@ -126,7 +131,8 @@ def find_cluster(name: str) -> ClusterInfo:
         supervisor_start=str(supervisor["start"]),
         control=Path(state["control"]),
         logs=Path(state["logs"]),
-        summary={key: value for key, value in state.items() if key not in ("supervisor", "control", "logs")},
+        summary={key: value for key, value in state.items() if key not in _OWN_KEYS},
+        certificate=state.get("certificate", ""),
     )
 
 
@@ -164,7 +170,7 @@ class ControlClient:
         """Send a request and return its result. Any: JSON.
 
         Args:
-            cmd: ps, stats, kill, pause, resume, restart or down.
+            cmd: ps, stats, trace, kill, pause, resume, restart or down.
             takes_s: How long the request itself may take.
             fields: Its arguments.
 
@@ -196,6 +202,16 @@ class ControlClient:
     async def stats(self) -> list[dict[str, Any]]:
         """Return of each process {"name", "pid", "cpu_s", "rss_bytes", "drops", "parts": {part: NodeStats}, ...}."""
         result: list[dict[str, Any]] = (await self.call("stats"))["nodes"]
+        return result
+
+    async def traces(self, trace: int = 0, after_ns: int = 0) -> dict[str, Any]:
+        """Return where nodes saw pushes that are followed: {"points": [TracePoint.dump()], "problems": {node: why}}.
+
+        Args:
+            trace: Only of this push; 0 for all.
+            after_ns: Only points of later than that, by time.monotonic_ns().
+        """
+        result: dict[str, Any] = await self.call("trace", trace=trace, after_ns=after_ns)
         return result
 
     async def kill(self, node: str) -> dict[str, Any]:

@@ -19,9 +19,9 @@ import time
 from typing import Any
 
 from imctl.cluster.control import dump_error, load_error
-from imctl.cluster.process import child_environment
 from imctl.cluster.spec import ClusterSpec
 from imctl.cluster.state import ClusterFolder
+from imctl.cluster.supervised import child_environment
 from imctl.errors import ImctlError, StartError
 
 __all__ = ["main", "start_detached"]

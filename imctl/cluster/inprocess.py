@@ -9,8 +9,10 @@ from typing import Any, Self
 
 from imctl.cluster.assemble import Assembly
 from imctl.cluster.spec import ClusterOptions, ProcessSpec, plan
+from imctl.errors import ConfigError
 from imctl.node import Node, NodeStats
 from imctl.registry.contract import Registry
+from protocol.trace import TracePoint
 
 __all__ = ["LocalCluster"]
 
@@ -24,6 +26,7 @@ class LocalCluster:
         comets: How many.
         bus: URL; None for a memory bus that no other cluster has.
         store: URL of the session store.
+        messages: URL of a message store; None keeps nothing.
         compat_goim: As in the config of each node.
         settings: More settings by kind of node, such as {"comet": {"handshake_timeout_s": 0.2}}.
     """
@@ -34,6 +37,7 @@ class LocalCluster:
         comets: int = 1,
         bus: str | None = None,
         store: str = "memory://",
+        messages: str | None = None,
         compat_goim: bool = False,
         settings: Mapping[str, Mapping[str, Any]] | None = None,  # Any: as the fields of the config classes
     ) -> None:
@@ -42,11 +46,17 @@ class LocalCluster:
                 comets=comets,
                 bus=bus or f"memory://in-process-{next(_numbers)}",
                 store=store,
+                messages=messages,
                 any_port=True,
                 compat_goim=compat_goim,
                 settings=settings or {},
             )
         )
+        if self.spec.services:
+            raise ConfigError(
+                f"an embedded {self.spec.services[0].name} is a process of its own, which this cluster has none of",
+                hint="memory://, or the URL of a server that runs",
+            )
         self.assemblies = [Assembly(process) for process in self.spec.processes]
 
     async def __aenter__(self) -> Self:
@@ -104,6 +114,11 @@ class LocalCluster:
         """TCP addresses of all comets."""
         return [self._address(i, "tcp") for i in range(1, len(self.assemblies))]
 
+    @property
+    def ws_all(self) -> list[str]:
+        """WebSocket addresses of all comets."""
+        return [self._address(i, "ws") for i in range(1, len(self.assemblies))]
+
     def node(self, name: str) -> Node:
         """Return a node: logic, job, registry, or comet-1, comet-2, ..."""
         for assembly in self.assemblies:
@@ -116,6 +131,10 @@ class LocalCluster:
     def stats(self) -> dict[str, dict[str, NodeStats]]:
         """Return {process: {part: stats}}."""
         return {assembly.spec.name: assembly.stats() for assembly in self.assemblies}
+
+    def traces(self, trace: int = 0) -> list[TracePoint]:
+        """Return where its nodes saw a push that is followed; all of them when it is 0."""
+        return [TracePoint.load(point) for assembly in self.assemblies for point in assembly.traces(trace)]
 
     def _address(self, index: int, name: str) -> str:
         address = self.assemblies[index].addresses[name]

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 from imctl.bus.url import show_url
 from imctl.cluster.ports import Wanted
+from imctl.cluster.services import SERVICES, ServiceSpec, embedded, located
 from imctl.errors import ConfigError
+from imctl.messages.factory import messages_hook
 
 __all__ = [
     "PARTS",
@@ -44,6 +46,7 @@ _OFFSETS = {
     "registry": {"port": 71},
     "job": {},
 }
+_SERVICE_OFFSETS = {"valkey": 79, "mqtt": 83}
 _TLS_OFFSETS = {"wss_port": 3, "tls_port": 4}
 _LISTENS = {
     "comet": ("tcp_port", "ws_port", "wss_port", "tls_port", "grpc_port"),
@@ -88,6 +91,14 @@ class ProcessSpec:
         """Return JSON-ready values. Any: JSON."""
         return dataclasses.asdict(self)
 
+    def with_hook(self, old: str, new: str) -> ProcessSpec:
+        """Return the spec with one hook of its logic, if it has one, in place of another."""
+        if "logic" not in self.parts:
+            return self
+        settings = self.parts["logic"]
+        hooks = [new if hook == old else hook for hook in settings.get("hooks", ())]
+        return dataclasses.replace(self, parts={**self.parts, "logic": {**settings, "hooks": hooks}})
+
     def wanted(self) -> list[Wanted]:
         """Return the fixed addresses it will listen on."""
         found = []
@@ -114,23 +125,54 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A whole cluster; `processes` in the order in which they start."""
+    """A whole cluster; `processes` in the order in which they start.
+
+    Args:
+        services: Embedded servers, which start before all else.
+        bus: URL; without a host where it is an embedded one's, until located().
+        store: As bus.
+        messages: As bus; None when nothing keeps messages.
+    """
 
     cluster: str
     processes: tuple[ProcessSpec, ...]
     bus: str
     store: str
     registry: str | None
+    services: tuple[ServiceSpec, ...] = ()
+    messages: str | None = None
+
+    @property
+    def certificate(self) -> str:
+        """Path of the certificate that its comets show to TLS clients; empty without TLS."""
+        found = (process.parts.get("comet", {}).get("tls_cert") for process in self.processes)
+        return next((str(path) for path in found if path), "")
 
     @classmethod
     def load(cls, document: Mapping[str, Any]) -> ClusterSpec:
         """Return the spec that dump() wrote. Any: JSON."""
         processes = tuple(ProcessSpec.load(process) for process in document["processes"])
-        return cls(**{**document, "processes": processes})
+        services = tuple(ServiceSpec.load(service) for service in document["services"])
+        return cls(**{**document, "processes": processes, "services": services})
 
     def dump(self) -> dict[str, Any]:
         """Return JSON-ready values. Any: JSON."""
         return dataclasses.asdict(self)
+
+    def located(self, addresses: Mapping[str, str]) -> ClusterSpec:
+        """Return the spec with URLs that say where the embedded servers are.
+
+        Args:
+            addresses: `host:port` by service.
+        """
+        bus, store = located(self.bus, addresses), located(self.store, addresses)
+        processes = tuple(dataclasses.replace(process, bus=bus, store=store) for process in self.processes)
+        messages = self.messages
+        if messages is not None:
+            messages = located(messages, addresses)
+            old, new = messages_hook(str(self.messages), self.cluster), messages_hook(messages, self.cluster)
+            processes = tuple(process.with_hook(old, new) for process in processes)
+        return dataclasses.replace(self, processes=processes, bus=bus, store=store, messages=messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +185,16 @@ class ClusterOptions:
         logics: How many; more than one needs a bus and a store that processes share.
         jobs: As logics.
         split: Every node in a process of its own.
+        bus: URL; `mqtt` and `valkey`, also as a URL without a host, start a server as one of the processes.
+        store: URL; `valkey` as for bus, and the same server serves both.
+        messages: URL of a message store, see imctl.messages.factory.messages_hook; `valkey` as for bus.
         registry: URL of a registry to join; None starts one.
         port_base: Moves all ports, see the module's text; None for goim's own.
         any_port: Let the system choose every port.
         host: Address to bind.
         compat_goim: goim's own timing and answers where ours are better by default.
         tls_cert: PEM file; with tls_key opens WSS and TLS over TCP on every comet.
+        hooks: Hooks of every logic, as `--hooks` takes them; after those in `settings`.
         settings: More settings by kind of node, as the fields of its config class.
     """
 
@@ -159,6 +205,7 @@ class ClusterOptions:
     split: bool = False
     bus: str = "memory://"
     store: str = "memory://"
+    messages: str | None = None
     registry: str | None = None
     port_base: int | None = None
     any_port: bool = False
@@ -166,6 +213,7 @@ class ClusterOptions:
     compat_goim: bool = False
     tls_cert: str = ""
     tls_key: str = ""
+    hooks: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -255,7 +303,33 @@ def plan(options: ClusterOptions) -> ClusterSpec:
     )
     for process in processes:
         process.wanted()  # makes every config object: a bad setting is told before anything starts
-    return ClusterSpec(options.cluster, processes, options.bus, options.store, options.registry)
+    return ClusterSpec(
+        options.cluster,
+        processes,
+        options.bus,
+        options.store,
+        options.registry,
+        _services(options),
+        _messages(options),
+    )
+
+
+def _messages(options: ClusterOptions) -> str | None:
+    """Return the URL of the message store; `valkey` is short for `valkey://`."""
+    return "valkey://" if options.messages == "valkey" else options.messages
+
+
+def _services(options: ClusterOptions) -> tuple[ServiceSpec, ...]:
+    bus, store = embedded(options.bus), embedded(options.store)
+    messages = embedded(options.messages or "")
+    if store == "mqtt":
+        raise OptionsError(f"--store {options.store}: sessions cannot be kept in MQTT", hint="--store valkey")
+    base = _DEFAULT_BASE if options.port_base is None else options.port_base
+    return tuple(
+        ServiceSpec(name, 0 if options.any_port else base + _SERVICE_OFFSETS[name])
+        for name in SERVICES
+        if name in (bus, store, messages)
+    )
 
 
 def _check(options: ClusterOptions) -> None:
@@ -283,12 +357,18 @@ def _check(options: ClusterOptions) -> None:
     if not shareable(options.bus):
         raise OptionsError(
             f"{reason} puts logic and job into processes of their own, and {options.bus} lives in one process only",
-            hint="use a broker: --bus redis://127.0.0.1:6379 (or kafka://, mqtt://); --comet N needs none",
+            hint="start a broker with it: --bus mqtt or --bus valkey; or use one that runs: --bus redis://HOST:PORT "
+            "(or kafka://, mqtt://); --comet N needs none",
         )
     if options.logics > 1 and not shareable(options.store):
         raise OptionsError(
             f"{reason}: logics share their sessions, and {options.store} lives in one process only",
-            hint="use a server: --store redis://127.0.0.1:6379",
+            hint="start a server with it: --store valkey; or use one that runs: --store redis://HOST:PORT",
+        )
+    if options.logics > 1 and not shareable(options.messages or ""):
+        raise OptionsError(
+            f"{reason}: logics share the messages they keep, and {options.messages} lives in one process only",
+            hint="a file: --messages sqlite://; or a server: --messages redis://HOST:PORT",
         )
 
 
@@ -307,7 +387,12 @@ def _settings(options: ClusterOptions, part: str, number: int) -> dict[str, Any]
     if part == "logic" and options.port_base is not None:
         # What clients are told: goim's reply has one set of ports for all comets, so the first one's.
         implied |= {name: port for name, port in _ports(options, "comet", 1).items() if name != "grpc_port"}
-    return {name: value for name, value in implied.items() if name in names} | dict(options.settings.get(part, {}))
+    settings = {name: value for name, value in implied.items() if name in names} | dict(options.settings.get(part, {}))
+    if part == "logic" and (options.hooks or options.messages):
+        messages = _messages(options)
+        kept = (messages_hook(messages, options.cluster),) if messages else ()
+        settings["hooks"] = (*settings.get("hooks", ()), *options.hooks, *kept)
+    return settings
 
 
 def _ports(options: ClusterOptions, part: str, number: int) -> dict[str, int]:

@@ -3,7 +3,8 @@
 One folder a cluster, `<root>/<cluster>/`, for its user only: `state.json`
 (what `find_cluster` reads, written whole or not at all), `lock` (held by the
 supervisor as long as it lives, so that there is never a second one),
-`logs/<node>.log`. The control socket is there too unless the path is too long
+`logs/<node>.log`, and `data/`, what embedded servers keep until the cluster
+stops. The control socket is there too unless the path is too long
 for a socket. A supervisor that was killed leaves the files; they are known to
 be stale by its pid together with the time that process started.
 """
@@ -102,6 +103,8 @@ class ClusterFolder:
         self.path = state_root() / cluster
         self.state = self.path / "state.json"
         self.logs = self.path / "logs"
+        self.data = self.path / "data"
+        """What embedded servers keep until the cluster stops, a folder each."""
         self._lock: IO[bytes] | None = None
 
     @property
@@ -179,3 +182,4 @@ class ClusterFolder:
         for path in (self.state, self.control):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+        shutil.rmtree(self.data, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Starts the processes of a cluster, keeps them running, and ends them.
 
-Everything is spawned at once, so that imports overlap; the process with the
-registry starts first, the others once its address is known. A process that
+Embedded servers start first, and the nodes are told where they are. All nodes
+are spawned at once, so that imports overlap; the process with the registry
+starts first, the others once its address is known. A process that
 ends by itself is started again on the ports it had: at once the first time,
 then after a time that doubles, up to 10 s, until it has run for 30 s.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -22,9 +24,12 @@ from urllib.parse import urlsplit
 from imctl.cluster.control import ControlServer
 from imctl.cluster.logs import LogFile
 from imctl.cluster.ports import check_ports, holder_of
-from imctl.cluster.process import ManagedProcess, State
+from imctl.cluster.process import ManagedProcess
+from imctl.cluster.program import ManagedProgram
 from imctl.cluster.spec import ClusterSpec, OptionsError, without_password
 from imctl.cluster.state import ClusterFolder, process_start
+from imctl.cluster.supervised import State, Supervised
+from imctl.cluster.tracing import collect_traces
 from imctl.cluster.usage import Meter
 from imctl.errors import ClusterError, ImctlError, PortInUseError
 
@@ -71,7 +76,9 @@ class Supervisor:
         self._on_event = on_event
         self._start_timeout_s = start_timeout_s
         self._keep_logs = keep_logs
-        self._processes: dict[str, ManagedProcess] = {}
+        self._processes: dict[str, Supervised] = {}
+        self._services: frozenset[str] = frozenset()
+        """Addresses of the embedded servers."""
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
         """Nodes whose end is a restart that somebody asked for."""
@@ -99,13 +106,15 @@ class Supervisor:
             self._log = LogFile(self.folder.logs / "supervisor.log")
             if self.spec.registry is not None:
                 await _check_registry(self.spec.registry)
-            check_ports(want for process in self.spec.processes for want in process.wanted())
-            for process_spec in self.spec.processes:
-                name = process_spec.name
-                self._processes[name] = ManagedProcess(process_spec, self.folder.logs, self._warner(name))
-            await _all_or_first_error([process.spawn() for process in self._processes.values()])
-            first = [process for process in self._processes.values() if "registry" in process.spec.parts]
-            rest = [process for process in self._processes.values() if process not in first]
+            wanted = [service.wanted() for service in self.spec.services]
+            wanted += [process.wanted() for process in self.spec.processes]
+            check_ports(itertools.chain(*wanted))
+            await self._start_services()
+            nodes = [ManagedProcess(spec, self.folder.logs, self._warner(spec.name)) for spec in self.spec.processes]
+            self._processes |= {process.name: process for process in nodes}
+            await _all_or_first_error([process.spawn() for process in nodes])
+            first = [process for process in nodes if "registry" in process.spec.parts]
+            rest = [process for process in nodes if process not in first]
             for process in first:
                 await process.start(None, self._start_timeout_s)
                 self.registry = f"http://{process.addresses.get('registry.http') or process.addresses['http']}"
@@ -116,12 +125,23 @@ class Supervisor:
             if isinstance(exc, PortInUseError) and not exc.holder:
                 raise PortInUseError(exc.address, exc.what, holder_of(int(exc.address.rpartition(":")[2]))) from exc
             raise
-        for name, process in self._processes.items():
-            self._keepers[name] = asyncio.create_task(self._keep(process), name=f"keep {name}")
+        for name, kept in self._processes.items():
+            self._keepers[name] = asyncio.create_task(self._keep(kept), name=f"keep {name}")
         self._started_at = datetime.now().astimezone().isoformat(timespec="seconds")
         self._ready_ms = (time.monotonic_ns() - began_ns) // 1_000_000
         self._write_state()
         self._tell(Event("", f"ready in {self._ready_ms} ms"))
+
+    async def _start_services(self) -> None:
+        programs = [
+            ManagedProgram(service, self.folder.data / service.name, self.folder.logs) for service in self.spec.services
+        ]
+        self._processes |= {program.name: program for program in programs}
+        await _all_or_first_error([program.spawn() for program in programs])
+        await _all_or_first_error([program.start(None, self._start_timeout_s) for program in programs])
+        addresses = {program.name: program.address for program in programs}
+        self._services = frozenset(addresses.values())
+        self.spec = self.spec.located(addresses)
 
     def stop(self, grace_s: float = 5.0) -> asyncio.Task[None]:
         """Drain and end everything; the task ends when nothing is left. Safe to call twice."""
@@ -147,11 +167,11 @@ class Supervisor:
             "ready_ms": self._ready_ms,
             "bus": without_password(self.spec.bus),
             "store": without_password(self.spec.store),
-            "messages": None,
+            "messages": without_password(self.spec.messages) if self.spec.messages else None,
             "registry": self.registry,
             "persistent": self.persistent,
             "nodes": [
-                {"name": process.name, "kind": process.spec.kind, "pid": process.pid, "addresses": process.addresses}
+                {"name": process.name, "kind": process.kind, "pid": process.pid, "addresses": process.addresses}
                 for process in self._processes.values()
             ],
         }
@@ -159,6 +179,8 @@ class Supervisor:
     @property
     def persistent(self) -> bool:
         """Whether sessions survive a stop of the cluster."""
+        if urlsplit(self.spec.store).netloc in self._services:
+            return False  # what an embedded server has is removed at the stop
         known = [process.persistent for process in self._processes.values() if process.persistent is not None]
         return bool(known) and all(known)
 
@@ -170,6 +192,9 @@ class Supervisor:
                 return {**self.summary(), "nodes": [self._row(process) for process in self._processes.values()]}
             case "stats":
                 return {"cluster": self.spec.cluster, "nodes": await self._stats()}
+            case "trace":
+                trace, after_ns = int(fields.get("trace", 0)), int(fields.get("after_ns", 0))
+                return await collect_traces(self._processes.values(), trace, after_ns)
             case "kill":
                 process = self._find(fields)
                 process.signal(signal.SIGKILL)
@@ -185,14 +210,14 @@ class Supervisor:
             case other:
                 raise ClusterError(f"unknown request {other!r}", hint="is this cluster of another version of imctl?")
 
-    def _find(self, fields: Mapping[str, Any]) -> ManagedProcess:
+    def _find(self, fields: Mapping[str, Any]) -> Supervised:
         name = str(fields.get("node", ""))
         try:
             return self._processes[name]
         except KeyError:
             raise OptionsError(f"there is no node {name!r}; there are: {', '.join(self._processes)}") from None
 
-    def _pause(self, process: ManagedProcess, *, paused: bool) -> dict[str, Any]:
+    def _pause(self, process: Supervised, *, paused: bool) -> dict[str, Any]:
         if process.state not in (State.RUNNING, State.PAUSED):
             raise ClusterError(f"{process.name} is {process.state}, not running", hint="imctl ps")
         process.signal(signal.SIGSTOP if paused else signal.SIGCONT)
@@ -200,7 +225,7 @@ class Supervisor:
         self._tell(Event(process.name, str(process.state) if paused else "resumed"))
         return {"node": process.name, "pid": process.pid, "state": process.state}
 
-    async def _restart(self, process: ManagedProcess, grace_s: float) -> dict[str, Any]:
+    async def _restart(self, process: Supervised, grace_s: float) -> dict[str, Any]:
         if process.state not in (State.RUNNING, State.PAUSED):
             raise ClusterError(f"{process.name} is {process.state}, not running", hint="imctl ps")
         began = time.monotonic_ns()
@@ -214,11 +239,11 @@ class Supervisor:
             raise ClusterError(f"{process.name} did not come back", hint=f"imctl logs {process.name}") from None
         return {"node": process.name, "pid": process.pid, "took_ms": (time.monotonic_ns() - began) // 1_000_000}
 
-    def _row(self, process: ManagedProcess) -> dict[str, Any]:
+    def _row(self, process: Supervised) -> dict[str, Any]:
         uptime_s = time.monotonic() - process.started_s if process.pid is not None and process.started_s else 0.0
         return {
             "name": process.name,
-            "kind": process.spec.kind,
+            "kind": process.kind,
             "pid": process.pid,
             "state": process.state,
             "uptime_s": round(uptime_s, 1),
@@ -229,7 +254,7 @@ class Supervisor:
         }
 
     async def _stats(self) -> list[dict[str, Any]]:
-        async def one(process: ManagedProcess) -> dict[str, Any]:
+        async def one(process: Supervised) -> dict[str, Any]:
             try:
                 parts = await process.call("stats", _STATS_S)
                 problem = ""
@@ -241,7 +266,7 @@ class Supervisor:
                     drops[place] = drops.get(place, 0) + count
             return {
                 "name": process.name,
-                "kind": process.spec.kind,
+                "kind": process.kind,
                 "pid": process.pid,
                 "state": process.state,
                 **self._meter.read(process.pid),
@@ -254,7 +279,7 @@ class Supervisor:
 
     # -- life
 
-    async def _keep(self, process: ManagedProcess) -> None:
+    async def _keep(self, process: Supervised) -> None:
         """Start one process again whenever it ends, until the cluster stops."""
         wait_s = 0.0
         while True:
@@ -296,11 +321,13 @@ class Supervisor:
             self.stopped.set()
 
     async def _end_processes(self, grace_s: float) -> None:
-        """End the nodes: comets first, so that logic still hears their clients go."""
+        """End comets first, so that logic still hears their clients go; what all the others use last."""
         self._ending = True
         running = [process for process in self._processes.values() if process.pid is not None]
-        for comets in (True, False):
-            group = [process for process in running if (process.spec.kind == "comet") is comets]
+        comets = [process for process in running if process.kind == "comet"]
+        services = [process for process in running if isinstance(process, ManagedProgram)]
+        others = [process for process in running if process not in (*comets, *services)]
+        for group in (comets, others, services):
             await asyncio.gather(*(process.stop(grace_s) for process in group))
 
     async def _end(self, grace_s: float) -> None:
@@ -348,6 +375,7 @@ class Supervisor:
                 "supervisor": {"pid": pid, "start": process_start(pid)},
                 "control": str(self.folder.control),
                 "logs": str(self.folder.logs),
+                "certificate": self.spec.certificate,
             }
         )
 

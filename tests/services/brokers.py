@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from imctl.cluster.services import ServiceSpec, program_of
 from tests.conftest import end_with_parent, free_port
 
-__all__ = ["Program", "durable_redis", "mosquitto", "until"]
+__all__ = ["Program", "durable_redis", "embedded", "mosquitto", "until"]
 
 
 async def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
@@ -96,3 +97,13 @@ def mosquitto(program: str, folder: Path) -> Program:
         return [program, "-c", str(settings)]
 
     return Program(command, folder, ready=b" running", url="mqtt://127.0.0.1:PORT/goim-push-topic?lease_s=1")
+
+
+def embedded(service: str, folder: Path) -> Program:
+    """Return the server that `imctl up` starts for this service."""
+
+    def command(port: int, data: Path) -> list[str]:
+        return program_of(ServiceSpec(service, port), port, data)[0]
+
+    url = {"mqtt": "mqtt://127.0.0.1:PORT/goim-push-topic?lease_s=1", "valkey": "valkey://127.0.0.1:PORT"}[service]
+    return Program(command, folder, ready=program_of(ServiceSpec(service, 0), 0, folder)[1], url=url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,9 @@ import pytest
 from tests.conftest import require_program
 from tests.services.brokers import Program, durable_redis, mosquitto
 from tests.services.kafka import KafkaBroker
+from tests.services.tansu import TansuBroker
+
+_numbers = itertools.count()
 
 
 class Broker(Protocol):
@@ -43,6 +47,23 @@ def kafka_broker() -> Iterator[KafkaBroker]:
         server.end()
 
 
+@pytest.fixture(scope="session")
+def tansu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TansuBroker]:
+    server = TansuBroker(tmp_path_factory.mktemp("tansu"))
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def tansu_broker(tansu: TansuBroker) -> Iterator[TansuBroker]:
+    tansu.new_topic(f"topic-{next(_numbers)}")
+    yield tansu
+    tansu.stop()  # a test may have left it so, or not
+    tansu.start()
+
+
 @pytest.fixture
 def mqtt_broker(tmp_path: Path) -> Iterator[Program]:
     server = mosquitto(require_program("mosquitto", "mosquitto"), tmp_path)
@@ -53,7 +74,7 @@ def mqtt_broker(tmp_path: Path) -> Iterator[Program]:
         server.stop()
 
 
-@pytest.fixture(params=["redis", "kafka", "mqtt"])
+@pytest.fixture(params=["redis", "kafka", pytest.param("tansu", marks=pytest.mark.soak), "mqtt"])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """One of each kind; a new bus is a fixture more."""
     server: Broker = request.getfixturevalue(f"{request.param}_broker")

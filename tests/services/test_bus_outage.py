@@ -54,7 +54,8 @@ def in_order(records: list[Record]) -> bool:
     return all(values == sorted(values) for values in seen.values())
 
 
-async def test_nothing_published_is_lost_when_the_broker_goes_and_comes_back_under_load(broker: Broker):
+@pytest.mark.parametrize("away_s", [1.0, pytest.param(10.0, marks=pytest.mark.soak)])
+async def test_nothing_published_is_lost_when_the_broker_goes_and_comes_back_under_load(broker: Broker, away_s: float):
     taken: set[bytes] = set()
     unknown: set[bytes] = set()
 
@@ -85,7 +86,7 @@ async def test_nothing_published_is_lost_when_the_broker_goes_and_comes_back_und
         async with asyncio.timeout(60):
             await until(lambda: len(received) >= 200)
             await asyncio.to_thread(broker.stop)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(away_s)
             before = len(taken)
             await asyncio.to_thread(broker.start)
             await until(lambda: len(taken) >= before + 200)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from imctl.bus.partition import partition_of
 from imctl.errors import ConfigError
 from tests.conftest import require_program
 from tests.services.brokers import Program, mosquitto, until
+from tests.services.test_bus_outage import MEMBER
 
 
 @pytest.fixture
@@ -102,6 +105,33 @@ async def test_members_share_the_partitions_and_take_over(broker: Program):
         await third.close()
         await first.close()
         await shared([4])
+
+
+async def test_jobs_share_the_work_and_the_part_of_one_that_is_killed_goes_to_the_other(broker: Program):
+    other = subprocess.Popen([sys.executable, "-c", MEMBER, broker.url], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert await asyncio.to_thread(other.stdout.readline) == "joined\n"
+        async with opened(broker.url) as bus:
+            staying = await bus.subscribe("g")
+            await until(lambda: len(staying._partitions) == 2)
+            for i in range(200):
+                await bus.publish(f"key-{i % 40}", b"%d" % i)
+
+            records = await receive(staying, 1)
+            first_of_other = int(await asyncio.to_thread(other.stdout.readline))
+            other.kill()
+            while len({record.value for record in records}) < 200:
+                records += await receive(staying, 1)
+    finally:
+        other.kill()
+        other.communicate()
+
+    # What the other had, and acknowledged nothing of, comes to the one that stays, and each key in order.
+    assert first_of_other in {int(record.value) for record in records}
+    for key in {record.key for record in records}:
+        values = [int(record.value) for record in records if record.key == key]
+        assert list(dict.fromkeys(values)) == sorted(set(values))
 
 
 async def test_a_partition_is_given_up_only_when_what_was_received_of_it_is_acknowledged(broker: Program):

@@ -14,10 +14,12 @@ from imctl.cluster.spec import ProcessSpec
 from imctl.errors import ConfigError, PortInUseError
 from protocol.aio.client import Client
 from protocol.bodies import AuthToken
+from protocol.trace import Place, follow
 
 
-async def push(http: str, query: str, body: bytes) -> None:
-    request = urllib.request.Request(f"http://{http}/goim/push/{query}", data=body, method="POST")
+async def push(http: str, query: str, body: bytes, **headers: str) -> None:
+    url = f"http://{http}/goim/push/{query}"
+    request = urllib.request.Request(url, data=body, method="POST", headers=headers)
     await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=5).read())
 
 
@@ -114,3 +116,27 @@ def test_an_unknown_part_or_setting_is_told_before_anything_starts() -> None:
         Assembly(ProcessSpec("x", "x", {"broker": {}}))
     with pytest.raises(ConfigError, match="unknown setting 'color'"):
         Assembly(ProcessSpec("x", "comet", {"comet": {"color": 1}}))
+
+
+async def test_a_followed_push_is_seen_by_every_node_on_its_way() -> None:
+    async with LocalCluster(comets=2) as cluster:
+        token = AuthToken(mid=2, room_id="live://1", accepts=(1000,))
+        async with await Client.connect_tcp(*split(cluster.tcp_all[1]), token) as client:
+            for trace, query in ((0xA1, "room?operation=1000&type=live&room=1"), (0xA2, "mids?operation=1000&mids=2")):
+                await push(cluster.http, query, b"x", **{"X-Imctl-Trace": f"{trace:x}"})
+                await client.receive(5)
+            await push(cluster.http, "mids?operation=1000&mids=2", b"x")
+            await client.receive(5)
+        room, mid = (follow(cluster.traces(trace)) for trace in (0xA1, 0xA2))
+        everything = cluster.traces()
+
+    assert room.is_over
+    assert mid.is_over
+    assert {way.server: way.written.clients for way in room.ways if way.written} == {"comet-1": 0, "comet-2": 1}
+    [way] = mid.ways
+    stops = [mid.accepted, way.published, way.read, way.routed, way.sent, way.written]
+    assert [stop.node for stop in stops if stop] == ["logic-1", "logic-1", "job-1", "job-1", "job-1", "comet-2"]
+    times = [stop.at_ns for stop in stops if stop]
+    assert times == sorted(times)
+    assert {point.trace for point in everything} == {0xA1, 0xA2}
+    assert not any(point.place is Place.DROPPED for point in everything)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,135 @@ JOB = """
     batch = 10
     signal = "500ms"
 """
+
+
+EXAMPLES = {
+    # Every key of goim's example files, and those its config structs have beside them.
+    "comet": """
+debug = true
+[discovery]
+    nodes = ["127.0.0.1:7171", "127.0.0.2:7171"]
+    zone = "sh001"
+[rpcServer]
+    network = "tcp"
+    addr = ":3109"
+    timeout = "1s"
+    idleTimeout = "60s"
+    maxLifeTime = "2h"
+    forceCloseWait = "20s"
+    keepAliveInterval = "60s"
+    keepAliveTimeout = "20s"
+[rpcClient]
+    dial = "1s"
+    timeout = "1s"
+[tcp]
+    bind = [":3101", ":3105"]
+    sndbuf = 4096
+    rcvbuf = 4096
+    keepalive = false
+    reader = 32
+    readBuf = 1024
+    readBufSize = 8192
+    writer = 32
+    writeBuf = 1024
+    writeBufSize = 8192
+[websocket]
+    bind = [":3102"]
+    tlsOpen = false
+    tlsBind = [":3103"]
+    certFile = "cert.pem"
+    privateFile = "private.pem"
+[protocol]
+    timer = 32
+    timerSize = 2048
+    svrProto = 10
+    cliProto = 5
+    handshakeTimeout = "8s"
+[whitelist]
+    Whitelist = [123]
+    WhiteLog = "/tmp/white_list.log"
+[bucket]
+    size = 32
+    channel = 1024
+    room = 1024
+    routineAmount = 32
+    routineSize = 1024
+""",
+    "logic": """
+[discovery]
+    nodes = ["127.0.0.1:7171"]
+[regions]
+    "bj" = ["x"]
+[node]
+    defaultDomain = "conn.example.org"
+    hostDomain = ".example.org"
+    heartbeat = "4m"
+    heartbeatMax = 2
+    tcpPort = 3101
+    wsPort = 3102
+    wssPort = 3103
+    regionWeight = 1.6
+[backoff]
+    maxDelay = 300
+    baseDelay = 3
+    factor = 1.8
+    jitter = 0.3
+[rpcServer]
+    network = "tcp"
+    addr = ":3119"
+    timeout = "1s"
+[rpcClient]
+    dial = "1s"
+    timeout = "1s"
+[httpServer]
+    network = "tcp"
+    addr = ":3111"
+    readTimeout = "1s"
+    writeTimeout = "1s"
+[kafka]
+    topic = "t"
+    brokers = ["127.0.0.1:9092"]
+[redis]
+    network = "tcp"
+    addr = "127.0.0.1:6379"
+    active = 60000
+    idle = 1024
+    dialTimeout = "200ms"
+    readTimeout = "500ms"
+    writeTimeout = "500ms"
+    idleTimeout = "120s"
+    expire = "10m"
+""",
+    "job": """
+[discovery]
+    nodes = ["127.0.0.1:7171"]
+[kafka]
+    topic = "t"
+    group = "g"
+    brokers = ["127.0.0.1:9092"]
+[comet]
+    routineChan = 1024
+    routineSize = 32
+[room]
+    batch = 20
+    signal = "1s"
+    idle = "15m"
+""",
+}
+USED = {
+    "comet": {
+        *("discovery.nodes", "rpcServer.addr", "tcp.bind", "websocket.bind", "protocol.handshakeTimeout"),
+        *("websocket.tlsOpen", "websocket.tlsBind", "websocket.certFile", "websocket.privateFile"),
+    },
+    "logic": {
+        *("discovery.nodes", "rpcServer.addr", "httpServer.addr", "kafka.topic", "kafka.brokers"),
+        *("redis.network", "redis.addr", "redis.expire"),
+        *(f"node.{key}" for key in ("defaultDomain", "hostDomain", "heartbeat", "heartbeatMax", "regionWeight")),
+        *(f"node.{key}" for key in ("tcpPort", "wsPort", "wssPort")),
+        *(f"backoff.{key}" for key in ("maxDelay", "baseDelay", "factor", "jitter")),
+    },
+    "job": {"discovery.nodes", "kafka.topic", "kafka.group", "kafka.brokers", "room.batch", "room.signal"},
+}
 
 
 def write(folder: Path, text: str) -> Path:
@@ -144,3 +274,82 @@ def test_goims_job_file(tmp_path: Path) -> None:
 def test_a_bad_value_in_goims_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"room\.signal is 'soon'"):
         load_settings(write(tmp_path, JOB.replace("500ms", "soon")))
+
+
+def keys_of(text: str) -> set[str]:
+    document = tomllib.loads(text)
+    return {
+        f"{table}.{key}" if isinstance(content, dict) else table
+        for table, content in document.items()
+        for key in (content if isinstance(content, dict) else [""])
+    }
+
+
+def named_in(warning: str) -> set[str]:
+    """Return the keys of the warning's lists."""
+    lists = [line.partition(": ")[2] for line in warning.splitlines()[1:] if "=" not in line]
+    return {word for line in lists for word in line.split(", ")}
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_key_of_goims_files_is_used_or_named_in_one_warning(tmp_path: Path, kind: str) -> None:
+    text = EXAMPLES[kind]
+
+    found = load_settings(write(tmp_path, text), kind)
+
+    make_config(kind, found.nodes[kind])
+    assert (found.goim, set(found.nodes)) == (kind, {kind})
+    assert keys_of(text) - USED[kind] <= named_in(found.warning)
+    assert not named_in(found.warning) & USED[kind]
+    assert found.warning.count("not everything in it is used") == 1
+
+
+def test_the_warning_says_why_a_key_is_not_used(tmp_path: Path) -> None:
+    text = EXAMPLES["comet"] + "[bukket]\n    size = 1\n"
+
+    reasons = dict(
+        line.strip().split(": ", 1) for line in load_settings(write(tmp_path, text), "comet").warning.splitlines()[1:]
+    )
+
+    assert "bucket.size" in reasons["not used here"]
+    assert reasons["without an effect in goim too"] == (
+        "rpcServer.network, rpcServer.timeout, rpcClient.dial, rpcClient.timeout"
+    )
+    assert reasons["not a key of goim's comet"] == "bukket.size"
+    assert reasons["one address is listened on, the first of tcp.bind"] == "not :3105"
+    assert "--bind 0.0.0.0" in load_settings(write(tmp_path, text), "comet").warning
+    assert "--bind" not in load_settings(write(tmp_path, text), "comet", is_bound=True).warning
+
+
+def test_a_file_that_is_used_whole_has_no_warning(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path, JOB)).warning == ""
+
+
+def test_addresses_of_goims_file_are_listened_on_when_they_agree(tmp_path: Path) -> None:
+    text = COMET.replace('":4', '"10.0.0.2:4')
+
+    agreed = load_settings(write(tmp_path, text))
+    mixed = load_settings(write(tmp_path, text.replace("10.0.0.2:4102", "10.0.0.3:4102")))
+
+    assert agreed.cluster["host"] == mixed.cluster["host"] == "10.0.0.2"
+    assert "--bind" not in agreed.warning
+    assert "all listeners are at 10.0.0.2 (--bind changes it), not websocket.bind at 10.0.0.3" in mixed.warning
+
+
+def test_what_goims_file_says_of_others_becomes_urls(tmp_path: Path) -> None:
+    comet = load_settings(write(tmp_path, EXAMPLES["comet"]), "comet")
+    logic = load_settings(write(tmp_path, EXAMPLES["logic"]), "logic")
+    socket = load_settings(write(tmp_path, LOGIC.replace('addr = "127.0.0.1:6380"', 'network = "unix"\naddr = "/r"')))
+
+    assert comet.cluster["registry"] == "http://127.0.0.1:7171,http://127.0.0.2:7171"
+    assert logic.cluster["store"] == "redis://127.0.0.1:6379?expire_s=600"
+    assert logic.cluster["bus"] == "kafka://127.0.0.1:9092/t"
+    assert socket.cluster["store"] == "unix://:secret@/r"
+
+
+def test_the_kind_of_node_decides_whose_file_it_is(tmp_path: Path) -> None:
+    # A comet's file may have [comet] only in job's; [discovery] and [kafka] alone fit job and logic.
+    text = '[discovery]\nnodes = ["127.0.0.1:7171"]\n[kafka]\nbrokers = ["127.0.0.1:9092"]\n'
+
+    assert load_settings(write(tmp_path, text), "logic").goim == "logic"
+    assert load_settings(write(tmp_path, text)).goim == "job"

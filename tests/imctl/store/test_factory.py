@@ -33,6 +33,30 @@ async def test_each_url_has_its_store(url, kind, persistent):
     await store.close()
 
 
+@pytest.mark.parametrize(
+    ("url", "seconds", "shown"),
+    [
+        ("redis://h?expire_s=600", 600, "redis://h"),
+        ("redis://h/1?expire_s=600&db=2", 600, "redis://h/1?db=2"),
+        ("unix:///tmp/redis.sock?db=1&expire_s=7", 7, "unix:///tmp/redis.sock?db=1"),
+        ("fakeredis://x?expire_s=60", 60, "fakeredis://x"),
+        ("redis://h", 1800, "redis://h"),
+    ],
+)
+async def test_the_url_may_say_how_long_a_session_lives(url, seconds, shown):
+    store = open_store(url)
+
+    assert isinstance(store, RedisStore)
+    assert (store._expire_s, store.url) == (seconds, shown)
+    await store.close()
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-5", "nan", "inf"])
+def test_a_time_to_live_that_is_none_is_said(text):
+    with pytest.raises(ConfigError, match="expire_s|expiry"):
+        open_store(f"memory://?expire_s={text}")
+
+
 @pytest.mark.parametrize("url", ["", "memory", "mysql://x", "redis:/x", "redis://h:port"])
 def test_what_is_no_store_is_said(url):
     with pytest.raises(ConfigError, match="session store"):
