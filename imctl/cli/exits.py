@@ -31,7 +31,7 @@ class Exit(IntEnum):
     """The load generator was the bottleneck, so the run says nothing about the cluster."""
 
     ABORTED = 6
-    """A safety limit ended the run."""
+    """A safety limit, an expectation with `abort: true`, ended the run."""
 
     SLOWER = 7
     """Slower than the baseline by more than the tolerance."""
@@ -61,6 +61,7 @@ _BY_NAME = {
     "TargetError": Exit.UNREACHABLE,
     "PeerUnavailableError": Exit.UNREACHABLE,
     "ImctlError": Exit.FAILED,
+    "RunInterruptedError": Exit.INTERRUPTED,
     "SimError": Exit.FAILED,
     "WireError": Exit.FAILED,
 }

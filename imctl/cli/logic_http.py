@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -60,7 +61,7 @@ class LogicHttp:
         if self._session is not None:
             await self._session.close()
 
-    async def call(self, request: Request, body: bytes = b"") -> Any:
+    async def call(self, request: Request, body: bytes = b"", *, headers: Mapping[str, str] | None = None) -> Any:
         """Send a request and return the `data` of the reply. Any: JSON.
 
         Raises:
@@ -77,7 +78,7 @@ class LogicHttp:
         # encoded: request.target is escaped as it has to be, and yarl would take some of that back.
         url = URL(f"http://{self._address}{request.target}", encoded=True)
         try:
-            async with self._session.request(request.method, url, data=body or None) as response:
+            async with self._session.request(request.method, url, data=body or None, headers=headers) as response:
                 status, text = response.status, await response.read()
         except TimeoutError as exc:
             raise ClusterError(f"logic {self._address} did not answer within {self._timeout_s:g} s") from exc

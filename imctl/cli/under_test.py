@@ -11,8 +11,11 @@ from imctl.cli.context import DEFAULT_CLUSTER
 from imctl.cli.printer import Printer
 from imctl.cluster.client import ClusterInfo, ControlClient, find_cluster
 from imctl.cluster.spec import ClusterOptions, plan
+from imctl.cluster.state import ClusterFolder
 from imctl.cluster.supervisor import Supervisor
+from imctl.cluster.tls import self_signed
 from imctl.errors import ClusterError, ImctlError
+from protocol.trace import TracePoint
 from sim.errors import SimError
 from sim.nodes import NodeSample
 from sim.scenario import Scenario
@@ -42,8 +45,12 @@ async def cluster_for(scenario: Scenario, name: str, printer: Printer) -> AsyncI
         yield info
         return
     private = f"sim-{os.getpid()}"
-    comets = -(-scenario.client_count // _CLIENTS_PER_COMET)
-    supervisor = Supervisor(plan(ClusterOptions(cluster=private, comets=comets, any_port=True)), keep_logs=False)
+    comets = max(-(-scenario.client_count // _CLIENTS_PER_COMET), scenario.comets)
+    cert = key = ""
+    if any(transport.is_tls for transport in scenario.transports):
+        cert, key = map(str, self_signed(ClusterFolder(private).path / "tls", "127.0.0.1"))
+    options = ClusterOptions(cluster=private, comets=comets, any_port=True, tls_cert=cert, tls_key=key)
+    supervisor = Supervisor(plan(options), keep_logs=False)
     printer.note(f"no cluster is running: starting a private one, {private}, for this run")
     try:
         await supervisor.start(time.monotonic_ns())
@@ -60,8 +67,24 @@ def target_of(info: ClusterInfo) -> Target:
         return tuple((host, int(port)) for host, _, port in (one.rpartition(":") for one in addresses))
 
     return Target(
-        f"cluster {info.cluster}", split(info.comet_tcp), split(info.comet_ws), split(info.addresses("logic", "http"))
+        f"cluster {info.cluster}",
+        split(info.comet_tcp),
+        split(info.comet_ws),
+        split(info.addresses("logic", "http")),
+        split(info.addresses("comet", "tls")),
+        split(info.comet_wss),
+        info.certificate,
+        _comet_names(info),
     )
+
+
+def _comet_names(info: ClusterInfo) -> tuple[str, ...]:
+    """Return the names of the comets in the order of their addresses; () where an address does not tell the comet."""
+    names = tuple(node.name for node in info.nodes if node.address("comet", "tcp") or node.address("comet", "ws"))
+    for addresses in (info.comet_tcp, info.comet_ws):
+        if addresses and len(set(addresses)) != len(names):
+            return ()
+    return names
 
 
 class ClusterNodes:
@@ -95,6 +118,15 @@ class ClusterNodes:
             self._has_warned = True
             return []
         return [NodeSample(row["name"], row["pid"], row["cpu_s"], row["rss_bytes"], row["drops"] or {}) for row in rows]
+
+    async def traces(self, after_ns: int) -> list[TracePoint]:
+        """Return where nodes saw messages that are followed, after a time of the monotonic clock; a TraceReader."""
+        try:
+            async with ControlClient(self._info) as control:
+                found = await control.traces(after_ns=after_ns)
+        except ClusterError:
+            return []  # sample(), which is asked as often, warns
+        return [TracePoint.load(point) for point in found["points"]]
 
     async def kill(self, node: str) -> None:
         """Kill a process; the supervisor starts it again."""

@@ -75,7 +75,7 @@ class Imctl:
         for process in psutil.process_iter():
             try:
                 words = process.cmdline()
-                if any(word.startswith("imctl.cluster.") for word in words):
+                if any(word.startswith("imctl.cluster.") or word.endswith("valkey-server") for word in words):
                     if process.environ().get("IMCTL_STATE_DIR") == str(self.folder):
                         found.append(process)
             except psutil.Error:

@@ -78,8 +78,31 @@ def test_clients_of_a_killed_comet_all_come_back_and_lose_only_what_was_on_its_w
     assert document["series"][-1]["connected"] == CLIENTS
     lost, *others = counts(document)
     assert others == [0, 0, 0]
-    assert document["delivery"]["lost_at"].get("client.connection_lost", 0) == lost
+    assert document["delivery"]["lost_at"] == ({"comet-1.killed": lost} if lost else {})
     assert document["publish"]["errors"] == 0
+
+
+def test_clients_of_a_killed_comet_go_elsewhere_and_what_they_lost_is_told_with_its_name(imctl, tmp_path):
+    imctl.json("up", "--any-port", "--comet", "3", "--detach")
+    path = tmp_path / "faults.yaml"
+    many = SCENARIO.replace("count: 60", "count: 300").replace("rate: 50/s}", "rate: 200/s}")
+    path.write_text(many.replace("EVENTS", "{at: 1s, do: kill, node: comet-2}"))
+
+    ended = imctl.run("sim", str(path), "--json")
+    imctl.run("down")
+
+    document = json.loads(ended.stdout)
+    assert ended.returncode == {"pass": 0, "invalid": 5}[document["verdict"]], ended.stderr
+    lost, *others = counts(document)
+    assert others == [0, 0, 0]
+    assert 0 < document["clients"]["disconnected"] < 300
+    assert document["clients"]["reconnects"] == document["clients"]["disconnected"]
+    assert document["series"][-1]["connected"] == 300
+    # A push on its way to a connection of the dead comet, or to a key that had not yet come back elsewhere.
+    places = document["delivery"]["lost_at"]
+    assert sum(places.values()) == lost
+    assert "unknown" not in places
+    assert {place for place in places if place.startswith("comet-")} <= {"comet-2.killed"}
 
 
 def test_a_paused_comet_loses_nothing_and_the_latency_shows_the_pause(run):
@@ -93,6 +116,29 @@ def test_a_paused_comet_loses_nothing_and_the_latency_shows_the_pause(run):
     assert latency["count"] == document["delivery"]["expected"] == 150 * CLIENTS // 2 + 600 + 30 * CLIENTS
     assert latency["max"] >= 450
     assert latency["p90"] >= 100
+
+
+def test_faults_of_the_network_lose_only_what_was_on_its_way_through_them_and_are_named(run):
+    document = run(
+        "{at: 300ms, do: network, who: viewers, latency: 100ms, jitter: 20ms, for: 400ms}",
+        "{at: 1s, do: reset, who: viewers, fraction: 30%}",
+        "{at: 1300ms, do: black_hole, who: viewers, fraction: 30%, for: 400ms}",
+        "{at: 2s, do: cut, who: viewers, fraction: 30%}",
+        "{at: 2300ms, do: half_open, who: viewers, fraction: 30%}",
+    )
+
+    taken = [event["count"] for event in document["events"]]
+    assert (taken[:3], min(taken) > 0) == ([CLIENTS, 18, 18], True)
+    assert document["clients"]["disconnected"] == document["clients"]["reconnects"] == sum(taken[1:])
+    assert document["series"][-1]["connected"] == CLIENTS
+    lost, *others = counts(document)
+    assert others == [0, 0, 0]
+    places = document["delivery"]["lost_at"]
+    assert set(places) <= {"network.reset", "network.black_hole", "network.cut", "network.half_open"}
+    assert sum(places.values()) == lost
+    # Some 38 a second for each client: in its room, by mid, by key and to all.
+    assert places["network.black_hole"] > 18 * 10
+    assert document["latency_ms"]["max"] >= 100
 
 
 def test_clients_move_between_rooms_and_come_back_without_a_loss(run):
@@ -139,6 +185,8 @@ def test_a_core_that_is_restarted_is_told_in_errors_and_losses_with_their_place(
     assert document["publish"]["errors"] > 0
     assert document["delivery"]["expected"] < document["publish"]["messages"] * CLIENTS
     # A new core does not know at once which comets and users there are; what it accepts until then is lost there.
-    assert set(document["delivery"]["lost_at"]) <= {"job.no_comet", "logic.offline", "unknown"}
+    places = document["delivery"]["lost_at"]
+    assert sum(places.values()) == document["delivery"]["lost"]
+    assert set(places) <= {"job.no_comet", "logic.offline", "core.restarted"}
     *_, last = [row for row in document["series"] if row["messages"]]
     assert (last["lost"], last["delivered"] > 0) == (0, True)

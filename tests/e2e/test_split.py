@@ -76,8 +76,15 @@ async def test_split_cluster_delivers_between_its_processes(
     assert imctl.processes() == []
 
 
-async def test_any_logic_reaches_a_client_through_any_job(imctl: Imctl, redis_url: str) -> None:
-    up = imctl.json("up", "--logic", "2", "--job", "2", "--comet", "2", *shared(redis_url))
+@pytest.mark.parametrize("servers", [None, ("mqtt", "valkey"), ("valkey", "valkey")], ids=["redis", "mqtt", "valkey"])
+async def test_any_logic_reaches_a_client_through_any_job(
+    imctl: Imctl, request: pytest.FixtureRequest, servers: tuple[str, str] | None
+) -> None:
+    if servers is None:
+        options = shared(request.getfixturevalue("redis_url"))
+    else:  # brought along
+        options = ("--bus", servers[0], "--store", servers[1], "--any-port", "--detach")
+    up = imctl.json("up", "--logic", "2", "--job", "2", "--comet", "2", *options)
     logics = [f"http://{node['addresses']['http']}" for node in up["nodes"] if node["kind"] == "logic"]
 
     assert len(logics) == 2
@@ -91,6 +98,9 @@ async def test_any_logic_reaches_a_client_through_any_job(imctl: Imctl, redis_ur
             got.add((await client.receive(20)).body)
 
     assert got == {b"%s %d" % (kind, i) for kind in (b"room", b"mid") for i in range(20)}
+    assert {node["kind"] for node in up["nodes"]} >= set(servers or ())
+    assert imctl.run("down").returncode == 0
+    assert imctl.processes() == []
 
 
 async def test_a_job_that_is_killed_under_load_loses_nothing_that_was_accepted(imctl: Imctl, redis_url: str) -> None:

@@ -69,6 +69,7 @@ class Listener:
         ws: Over WebSocket.
         count: Messages wanted; None for no end.
         reconnect: Connect again when the connection is lost.
+        ack: Acknowledge kept messages, which are those with a sequence number.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Listener:
         ws: bool = False,
         count: int | None = None,
         reconnect: bool = False,
+        ack: bool = False,
     ) -> None:
         self.received = 0
         self._find = find
@@ -88,6 +90,7 @@ class Listener:
         self._ws = ws
         self._count = count
         self._reconnect = reconnect
+        self._ack = ack
 
     async def listen(self, timeout_s: float | None = None) -> None:
         """Print messages until there are enough.
@@ -147,11 +150,27 @@ class Listener:
     async def _print_messages(self, client: Client) -> None:
         from datetime import UTC, datetime
 
+        from protocol.operation import MESSAGES_ACK
+
         async for frame in client:
+            if self._ack and frame.op == MESSAGES_ACK:
+                continue  # the answer to ours
             self._printer.line(Message(frame, datetime.now(UTC).astimezone()))
             self.received += 1
+            acknowledged = self._ack and frame.seq > 0
+            if acknowledged:
+                await client.send(MESSAGES_ACK, seq=frame.seq)
             if self._count is not None and self.received >= self._count:
+                if acknowledged:
+                    await self._confirmed(client, frame.seq)
                 return
+
+    async def _confirmed(self, client: Client, seq: int) -> None:
+        """Wait for the answer to the last acknowledgement, since one on its way is lost with the connection."""
+        from protocol.operation import MESSAGES_ACK
+
+        while (answer := await client.receive(5.0)).op != MESSAGES_ACK or answer.seq != seq:
+            pass
 
     def _translate(self, exc: Exception) -> Exception:
         from protocol.aio import AuthRefusedError, ConnectError
@@ -205,6 +224,7 @@ def register(app: typer.Typer) -> None:
             float | None, typer.Option(parser=parse_duration, metavar="TIME", help="End after that time with exit 27")
         ] = None,
         reconnect: Annotated[bool, typer.Option("--reconnect", help="Connect again when the comet goes away")] = False,
+        ack: Annotated[bool, typer.Option("--ack", help="Acknowledge kept messages, so that they are deleted")] = False,
         target: Annotated[
             str | None, typer.Option(parser=parse_target, metavar="HOST:PORT", help="Address of any goim comet")
         ] = None,
@@ -221,6 +241,12 @@ def register(app: typer.Typer) -> None:
             accepts=parse_operations(accepts),
         )
         listener = Listener(
-            lambda: comet_address(imctl, target, ws=ws), token, imctl.printer, ws=ws, count=count, reconnect=reconnect
+            lambda: comet_address(imctl, target, ws=ws),
+            token,
+            imctl.printer,
+            ws=ws,
+            count=count,
+            reconnect=reconnect,
+            ack=ack,
         )
         run(listener.listen(timeout))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imctl.cli.context import Context, examples, run
+from imctl.cli.goim_flags import GoimFlagsCommand, ignored_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,10 +60,12 @@ def register(app: typer.Typer) -> None:
 
     @app.command(
         "node",
+        cls=GoimFlagsCommand,
         epilog=examples(
             "imctl node core --bind 10.0.0.1",
             "imctl node comet --bind 10.0.0.2 --registry http://10.0.0.1:7171 --addrs 203.0.113.7",
             "imctl node registry --set port=7172",
+            "imctl node logic -conf=logic.toml -region=sh -zone=sh001 -deploy.env=dev -weight=10",
         ),
     )
     def node(
@@ -88,14 +91,18 @@ def register(app: typer.Typer) -> None:
         registry: Annotated[str | None, typer.Option(metavar="URL", help="Registry to join")] = None,
         bus: Annotated[str | None, typer.Option(metavar="URL", help="Message bus (logic, job)")] = None,
         store: Annotated[str | None, typer.Option(metavar="URL", help="Sessions (logic)")] = None,
+        messages: Annotated[
+            str | None, typer.Option(metavar="URL", help="Keep messages for users who are away (logic)")
+        ] = None,
         settings: Annotated[
             list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as tcp_port=0")
         ] = None,
     ) -> None:
         """Run one node here, with the flags of goim's binary
 
-        Until Ctrl-C or SIGTERM. As in goim, a file's values win over flags, and flags over the environment;
-        --bind, --registry, --bus, --store and --set, which goim does not have, win over the file.
+        Until Ctrl-C or SIGTERM. Logs what it drops, and on SIGUSR1 all that it has counted. Flags may have Go's form,
+        -zone=sh001. As in goim, a file's values win over flags, and flags over the environment; --bind, --registry,
+        --bus, --store and --set, which goim does not have, win over the file.
         """
         imctl = Context.of(ctx)
         flags: dict[str, Any] = {
@@ -108,8 +115,11 @@ def register(app: typer.Typer) -> None:
             "public_addrs": addrs.split(",") if addrs else None,
             "host": bind,
         }
-        outside = {"registry": registry, "bus": bus, "store": store}
-        spec = _spec(kind, {k: v for k, v in flags.items() if v is not None}, outside, conf, settings or [])
+        outside = {"registry": registry, "bus": bus, "store": store, "messages": messages}
+        spec, warning = _spec(kind, {k: v for k, v in flags.items() if v is not None}, outside, conf, settings or [])
+        for text in (warning, _about_flags(ignored_flags(ctx))):
+            if text:
+                imctl.printer.warn(text)
         _log_to_stderr(debug=debug)
         from protocol.aio.open_files import raise_open_files
 
@@ -119,10 +129,11 @@ def register(app: typer.Typer) -> None:
 
 def _spec(
     kind: Kind, flags: Mapping[str, Any], outside: Mapping[str, str | None], conf: Path | None, extra: list[str]
-) -> ProcessSpec:
-    """Return the process; as in goim a file's values win over flags, and flags over the environment.
+) -> tuple[ProcessSpec, str]:
+    """Return the process, and what of the file is not done.
 
-    Our own --registry, --bus, --store and --set win over the file: goim has no such flags.
+    As in goim a file's values win over flags, and flags over the environment. Our own
+    --bind, --registry, --bus, --store and --set win over the file: goim has no such flags.
     """
     import dataclasses
 
@@ -131,12 +142,19 @@ def _spec(
     parts = _PARTS.get(kind, (kind.value,))
     file: Mapping[str, Mapping[str, Any]] = {}
     urls: dict[str, Any] = {}
+    warning = ""
     if conf is not None:
         from imctl.cluster.settings import load_settings
 
-        found = load_settings(conf)
+        found = load_settings(conf, kind.value, is_bound="host" in flags)
+        warning = found.warning
+        if found.goim and found.goim not in parts:
+            raise OptionsError(f"{conf} is goim's file for {found.goim}; {kind} takes none of its settings")
+        if "host" in found.cluster:
+            flags = {"host": found.cluster["host"], **flags}
         file, urls = found.nodes, {name: found.cluster[name] for name in outside if name in found.cluster}
     urls |= {name: url for name, url in outside.items() if url is not None}
+    messages = urls.pop("messages", None)
     chosen = dict(_assignment(word) for word in extra)
     everything = {field.name for part in parts for field in dataclasses.fields(config_class(part))}
     if unknown := sorted(set(chosen) - everything):
@@ -150,13 +168,22 @@ def _spec(
         if kind is Kind.CORE and part == "job":
             # Its own registry knows no comet yet: nothing to wait for.
             settings[part].setdefault("discover_timeout_s", 0.0)
+    if messages is not None and "logic" in settings:
+        from imctl.messages.factory import messages_hook
+
+        settings["logic"]["hooks"] = (*settings["logic"].get("hooks", ()), messages_hook(messages))
     if kind in (Kind.LOGIC, Kind.JOB) and not shareable(urls.get("bus", "memory://")):
         raise OptionsError(
             f"{kind} alone: its bus must be one that logic and job share, and memory:// lives in one process",
             hint="use a broker: --bus redis://127.0.0.1:6379; or `imctl node core`, which runs logic and job together",
         )
     name = settings[parts[-1]].get("hostname") or config_class(parts[-1])().hostname
-    return ProcessSpec(name=name if kind is not Kind.CORE else "core", kind=kind.value, parts=settings, **urls)
+    spec = ProcessSpec(name=name if kind is not Kind.CORE else "core", kind=kind.value, parts=settings, **urls)
+    return spec, warning
+
+
+def _about_flags(ignored: list[str]) -> str:
+    return f"without an effect here: {', '.join(ignored)}; the log goes to stderr, --debug logs more" if ignored else ""
 
 
 def _assignment(word: str) -> tuple[str, Any]:
@@ -185,6 +212,7 @@ async def _run(spec: ProcessSpec, printer: Printer) -> None:
     import signal
 
     from imctl.cluster.assemble import Assembly
+    from imctl.cluster.drop_log import log_drops, log_stats
 
     began_ns = time.monotonic_ns()
     assembly = Assembly(spec)
@@ -203,7 +231,11 @@ async def _run(spec: ProcessSpec, printer: Printer) -> None:
         loop.add_signal_handler(number, ended.set)
     ready_ms = (time.monotonic_ns() - began_ns) // 1_000_000
     printer.result(Started(spec.name, spec.kind, os.getpid(), ready_ms, assembly.addresses))
+    # Nobody asks this process what it has counted: it says so itself.
+    telling = asyncio.create_task(log_drops(assembly.stats), name="drop log")
+    loop.add_signal_handler(signal.SIGUSR1, log_stats, assembly.stats)
     await ended.wait()
+    telling.cancel()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         loop.add_signal_handler(number, this.cancel)  # the second one aborts
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     _Push = PushAll | PushKeys | PushMids | PushRoom
 
-__all__ = ["PushResult", "Receiver", "Receivers", "push", "register"]
+__all__ = ["PushResult", "Receiver", "Receivers", "find_receivers", "push", "register"]
 
 _INT32 = 2**31
 
@@ -66,12 +66,14 @@ class Receiver:
         name: Which; "" for all.
         online: Its connections; None when this logic cannot tell.
         servers: Comet by key, for a mid or key that is online.
+        waiting: Messages that are kept for a mid that is not online, once the push has ended.
     """
 
     kind: str
     name: str
     online: int | None
     servers: Mapping[str, str]
+    waiting: int = 0
 
     @property
     def title(self) -> str:
@@ -82,6 +84,7 @@ class Receiver:
         """Return it as JSON. Any: a mid is a number."""
         name: Any = int(self.name) if self.kind == "mid" else self.name or True
         found = {self.kind: name, "online": self.online}
+        found |= {"waiting": self.waiting} if self.waiting else {}
         return found | ({"connections": dict(self.servers)} if self.kind in ("mid", "key") else {})
 
 
@@ -132,6 +135,8 @@ def _online_text(receiver: Receiver) -> str:
     text = f"{online} online connection{'s' * (online != 1)}"
     if receiver.kind in ("room", "all"):
         return f"{text} when last counted"
+    if receiver.waiting:
+        return f"{text}, {receiver.waiting} message{'s' * (receiver.waiting != 1)} kept"
     few = list(receiver.servers.items())[:3]
     where = ", ".join(f"{key} on {server}" for key, server in few) + ", ..." * (len(receiver.servers) > 3)
     return f"{text} ({where})" if where else text
@@ -159,7 +164,7 @@ async def push(
 
     requests = receivers.requests(op)
     async with LogicHttp(address) as logic:
-        found = await _find(logic, receivers)
+        found = await find_receivers(logic, receivers)
         began_s = time.monotonic()
         for number in range(count):
             if rate_per_s is not None:
@@ -172,10 +177,11 @@ async def push(
                     exc.args = (f"{number} of {count} messages were accepted, then {exc}",)
                 raise
         took_ms = (time.monotonic() - began_s) * 1000
+        found = [await _with_waiting(logic, receiver) for receiver in found]
     return PushResult(count, op, len(body), took_ms, tuple(found))
 
 
-async def _find(logic: LogicHttp, receivers: Receivers) -> list[Receiver]:
+async def find_receivers(logic: LogicHttp, receivers: Receivers) -> list[Receiver]:
     """Ask where the receivers are; what this logic does not tell is None."""
     from imctl.cli.logic_http import LogicRefusedError, NotServedError
     from protocol.push_api import OnlineRoom, OnlineTotal, Sessions
@@ -201,6 +207,21 @@ async def _find(logic: LogicHttp, receivers: Receivers) -> list[Receiver]:
         total = await logic.call(OnlineTotal())
         found.append(Receiver("all", "", total["conn_count"], {}))
     return found
+
+
+async def _with_waiting(logic: LogicHttp, receiver: Receiver) -> Receiver:
+    """Add what is kept for a user who is away, where there is a store of messages."""
+    from dataclasses import replace
+
+    from imctl.cli.logic_http import LogicRefusedError, NotServedError
+    from protocol.imctl_api import Offline
+
+    if receiver.kind != "mid" or receiver.online != 0 or int(receiver.name) <= 0:
+        return receiver
+    try:
+        return replace(receiver, waiting=(await logic.call(Offline(int(receiver.name))))["messages"])
+    except (NotServedError, LogicRefusedError):
+        return receiver
 
 
 def _read_body(body: str | None, file: str | None, stdin: TextIO) -> bytes:
@@ -278,7 +299,7 @@ def register(app: typer.Typer) -> None:
         result = run(push(logic_address(imctl, target), receivers, op, message, count=count, rate_per_s=rate))
         imctl.printer.result(result)
         for receiver in result.receivers:
-            if receiver.online == 0:
+            if receiver.online == 0 and not receiver.waiting:
                 _warn(imctl, receiver)
         if rate is not None and count > 1 and result.rate_per_s < 0.9 * rate * count / (count - 1):
             imctl.printer.warn(f"{result.rate_per_s:.1f} messages a second were pushed, {rate:g} were asked for")

@@ -12,10 +12,14 @@ import typer
 
 from imctl.cli.context import Context, examples, run
 from imctl.cli.exits import Exit
+from imctl.cli.locust import become_worker, check_options, crew_maker
 from imctl.cli.reports import ReportFiles, Tolerance, add_baseline, check_reports, load_baseline, write_reports
 from imctl.cli.values import parse_duration
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from sim.crew import Crew
     from sim.report.model import RunReport
     from sim.scenario import Scenario
     from sim.target import Target
@@ -38,16 +42,21 @@ def register(app: typer.Typer) -> None:
             "imctl sim room --report run.html --report junit.xml --baseline main.json --tolerance 20%",
             "imctl sim max --find-max",
             "imctl sim smoke --target 'goim://10.0.0.5?tcp=3101&ws=3102&http=3111'",
+            "imctl sim room --locust -- --web-port 8089",
         ),
     )
     def sim(
         ctx: typer.Context,
         scenario: Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one")],
+        locust_options: Annotated[
+            list[str] | None, typer.Argument(metavar="[-- LOCUST_OPTIONS]", help="With --locust: Locust's own options")
+        ] = None,
         set_: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the scenario")
         ] = None,
         target: Annotated[
-            str | None, typer.Option(metavar="URL", help="goim://HOST?tcp=PORT&ws=PORT&http=PORT, any goim cluster")
+            str | None,
+            typer.Option(metavar="URL", help="goim://HOST?tcp=PORT&ws=PORT&http=PORT, also tls and wss: any goim"),
         ] = None,
         clients: Annotated[int | None, typer.Option(metavar="N", help="Clients of all populations together")] = None,
         duration: Annotated[
@@ -68,6 +77,9 @@ def register(app: typer.Typer) -> None:
         find_max_time: Annotated[
             float | None, typer.Option(parser=parse_duration, metavar="TIME", help="Longest search (5m)")
         ] = None,
+        locust: Annotated[
+            bool, typer.Option("--locust", help="Have Locust's master and workers run it, also on many machines")
+        ] = False,
     ) -> None:
         """Run a scenario: connect its clients, push, and report latency and loss
 
@@ -75,15 +87,28 @@ def register(app: typer.Typer) -> None:
         is none, it starts a private one and ends it afterwards. The exit code
         is 0 when every expectation holds, 1 when one fails, 3 when the
         scenario is not valid, 4 when the cluster cannot be reached, 5 when the
-        load generator itself was the bottleneck, 7 when all is well but slower
-        than the --baseline.
+        load generator itself was the bottleneck, 6 when an expectation with
+        abort: true ended the run early, 7 when all is well but slower than the
+        --baseline.
+
+        Ctrl-C ends a run early, reports what was measured so far, and the exit
+        code is 130; a second Ctrl-C ends it at once without a report.
 
         With --find-max it runs again and again, measured phases cut to five
         seconds together unless --duration says how long, and all rates
         multiplied by another factor each time. The report is of the run at
         the highest rate that passed; when none did, of the one at the lowest.
+
+        With --locust (pip install 'imctl[locust]') Locust starts and watches
+        the workers, and shows the run on its web page (-- --web-port 8089).
+        For workers on other machines: -- --master here, and on each of those
+        the same command with -- --worker --master-host HOST.
         """
         imctl = Context.of(ctx)
+        options = locust_options or []
+        check_options(locust, options, find_max)
+        if "--worker" in options:
+            become_worker(options)
         from sim.errors import SimError
         from sim.load import load_scenario
         from sim.report.summary import RunSummary
@@ -105,12 +130,15 @@ def register(app: typer.Typer) -> None:
             )
         check_reports(reports)
         earlier = load_baseline(baseline, tolerance)
-        report = run(_run(loaded, known, workers, imctl, search_s))
+        report, was_interrupted = run(
+            _run(loaded, known, workers, imctl, search_s, crew_maker(locust, options, workers, imctl.printer))
+        )
         if earlier is not None and baseline is not None:
             report = add_baseline(report, earlier, baseline, tolerance)
         imctl.printer.result(RunSummary(report))
         written = write_reports(report, reports, imctl.printer)
-        if code := report.exit_code or (Exit.OK if written else Exit.FAILED):
+        code = report.exit_code or (Exit.OK if written else Exit.FAILED)
+        if code := Exit.INTERRUPTED if was_interrupted else code:
             raise typer.Exit(code)
 
 
@@ -132,34 +160,56 @@ def _search_time_s(find_max: bool, time_s: float | None, scenario: Scenario) -> 
 
 
 async def _run(
-    scenario: Scenario, known: Target | None, workers: int | None, imctl: Context, search_s: float | None
-) -> RunReport:
-    async with _under_test(scenario, known, workers, imctl) as run_once:
+    scenario: Scenario,
+    known: Target | None,
+    workers: int | None,
+    imctl: Context,
+    search_s: float | None,
+    make_crew: Callable[[Scenario], Crew | None],
+) -> tuple[RunReport, bool]:
+    """Return the report, and whether Ctrl-C ended the run early."""
+    from imctl.cli.interrupts import asked_to_end
+
+    async with _under_test(scenario, known, workers, imctl, make_crew) as run_once:
         if search_s is None:
-            return await run_once(scenario)
+            with asked_to_end(lambda: imctl.printer.note("ending the run; Ctrl-C once more ends it at once")) as asked:
+                return await run_once(scenario, asked), asked.is_set()
         from sim.find_max import SearchLimits, find_max, mean_rate_per_s, scale_publish, step_line
 
-        return await find_max(
-            lambda factor: run_once(scale_publish(scenario, factor)),
+        found = await find_max(
+            lambda factor: run_once(scale_publish(scenario, factor), None),
             rate_per_s=mean_rate_per_s(scenario),
             limits=SearchLimits(time_s=search_s),
             on_step=lambda step: imctl.printer.note(step_line(step)),
         )
+        return found, False
 
 
 @asynccontextmanager
 async def _under_test(
-    scenario: Scenario, known: Target | None, workers: int | None, imctl: Context
-) -> AsyncIterator[Callable[[Scenario], Awaitable[RunReport]]]:
-    """Yield what runs a scenario against the cluster; it may be called again and again."""
+    scenario: Scenario,
+    known: Target | None,
+    workers: int | None,
+    imctl: Context,
+    make_crew: Callable[[Scenario], Crew | None],
+) -> AsyncIterator[Callable[[Scenario, asyncio.Event | None], Awaitable[RunReport]]]:
+    """Yield what runs a scenario against the cluster, until an event asks for its end; it may be called repeatedly."""
     from imctl.cli.progress import show_progress
     from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
     from sim.runner import run_scenario
 
-    async def on_target(scenario: Scenario) -> RunReport:
+    async def on_target(scenario: Scenario, interrupt: asyncio.Event | None) -> RunReport:
         assert known is not None
         with show_progress(imctl.printer, scenario) as on_progress:
-            return (await run_scenario(scenario, known, workers=workers, on_progress=on_progress)).report
+            result = await run_scenario(
+                scenario,
+                known,
+                workers=workers,
+                on_progress=on_progress,
+                interrupt=interrupt,
+                crew=make_crew(scenario),
+            )
+        return result.report
 
     if known is not None:
         yield on_target
@@ -167,15 +217,18 @@ async def _under_test(
     async with cluster_for(scenario, imctl.cluster, imctl.printer) as info:
         nodes = ClusterNodes(info, imctl.printer)
 
-        async def on_cluster(scenario: Scenario) -> RunReport:
+        async def on_cluster(scenario: Scenario, interrupt: asyncio.Event | None) -> RunReport:
             with show_progress(imctl.printer, scenario) as on_progress:
                 result = await run_scenario(
                     scenario,
                     target_of(info),
                     workers=workers,
                     sample_nodes=nodes.sample,
+                    read_traces=nodes.traces,
                     faults=nodes,
                     on_progress=on_progress,
+                    interrupt=interrupt,
+                    crew=make_crew(scenario),
                 )
             return result.report
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -61,15 +62,31 @@ class Banner:
         for node in summary["nodes"]:
             table.add_row(f"[bold]{node['name']}[/]", str(node["pid"]), address_text(node["addresses"]))
         console.print(table)
-        lasts = "survives a stop" if summary["persistent"] else "in memory, gone after a stop"
         flag = "" if name == "default" else f" --cluster {name}"
-        kept = "are gone after a stop" if summary["bus"].startswith("memory:") else "stay with the broker"
-        console.print(f"\n[dim]bus[/]       {summary['bus']}  (messages under way {kept})")
-        console.print(f"[dim]store[/]     {summary['store']}  (sessions: {lasts})")
+        console.print(f"\n[dim]bus[/]       {summary['bus']}  ({self._bus_note()})")
+        console.print(f"[dim]store[/]     {summary['store']}  ({self._store_note()})")
+        if summary["messages"]:
+            console.print(f"[dim]messages[/]  {summary['messages']}  (kept for users who are away)")
         console.print(f"[dim]registry[/]  {summary['registry']}\n")
         console.print(f"try, in another terminal:  [bold cyan]imctl listen --mid 1{flag}[/]")
         console.print(f'                     then  [bold cyan]imctl push --mid 1 "hi"{flag}[/]')
         console.print(f"end it:  imctl down{flag}" if self.detached else "end it:  Ctrl-C")
+
+    def _bus_note(self) -> str:
+        if self._is_embedded(self.summary["bus"]):
+            return "embedded; messages do not survive a stop"
+        kept = "are gone after a stop" if self.summary["bus"].startswith("memory:") else "stay with the broker"
+        return f"messages under way {kept}"
+
+    def _store_note(self) -> str:
+        if self._is_embedded(self.summary["store"]):
+            return "embedded; sessions do not survive a stop"
+        return f"sessions: {'survives a stop' if self.summary['persistent'] else 'in memory, gone after a stop'}"
+
+    def _is_embedded(self, url: str) -> bool:
+        """Whether the server of a URL is one of the cluster's processes."""
+        own = {address for node in self.summary["nodes"] for address in node["addresses"].values()}
+        return urlsplit(url).netloc in own
 
 
 def register(app: typer.Typer) -> None:
@@ -81,7 +98,10 @@ def register(app: typer.Typer) -> None:
             "imctl up",
             "imctl up --comet 2 --detach",
             "imctl up --cluster b --any-port --detach --json",
+            "imctl up --logic 2 --job 2 --bus mqtt --store valkey",
             "imctl up --store redis://127.0.0.1:6379",
+            "imctl up --messages sqlite://",
+            "imctl up --hooks 'jwt?secret_env=JWT_SECRET' --hooks 'logins?duplicate=kick'",
         ),
     )
     def up(
@@ -90,9 +110,32 @@ def register(app: typer.Typer) -> None:
         logic: Annotated[int | None, typer.Option(metavar="N", help="Logics; above 1 as --split (1)")] = None,
         job: Annotated[int | None, typer.Option(metavar="N", help="Jobs; above 1 as --split (1)")] = None,
         split: Annotated[bool, typer.Option("--split", help="Every node in a process of its own")] = False,
-        bus: Annotated[str | None, typer.Option(metavar="URL", help="Message bus (memory://)")] = None,
+        bus: Annotated[
+            str | None,
+            typer.Option(
+                metavar="URL",
+                help="Messages: memory://; mqtt or valkey, started with it; or a broker: redis://, kafka://, mqtt://HOST",
+            ),
+        ] = None,
         store: Annotated[
-            str | None, typer.Option(metavar="URL", help="Sessions: memory://, fakeredis:// or redis://HOST:PORT")
+            str | None,
+            typer.Option(
+                metavar="URL",
+                help="Sessions: memory:// or fakeredis://; valkey, started with it; or a server: redis://HOST:PORT",
+            ),
+        ] = None,
+        messages: Annotated[
+            str | None,
+            typer.Option(
+                metavar="URL",
+                help="Keep messages for users who are away: sqlite://, a file; valkey; or a server: redis://HOST:PORT",
+            ),
+        ] = None,
+        hooks: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--hooks", metavar="HOOK", help="A hook: jwt?..., module:Class, file.py:Class; may be repeated"
+            ),
         ] = None,
         registry: Annotated[
             str | None, typer.Option(metavar="URL", help="Join this registry (http://HOST:7171), start none")
@@ -123,14 +166,16 @@ def register(app: typer.Typer) -> None:
             "split": split or None,
             "bus": bus,
             "store": store,
+            "messages": messages,
             "registry": registry,
+            "hooks": tuple(hooks) if hooks else None,
             "port_base": port_base,
             "any_port": any_port or None,
             "compat_goim": True if compat is Compat.GOIM else None,
         }
         from imctl.cluster.spec import plan
 
-        spec = plan(_options(imctl.cluster, given, config, tls=tls))
+        spec = plan(_options(imctl.cluster, given, config, tls=tls, warn=imctl.printer.warn))
         if detach:
             from imctl.cluster.daemon import start_detached
 
@@ -141,7 +186,9 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(code)
 
 
-def _options(cluster: str, given: Mapping[str, Any], config: Path | None, *, tls: bool) -> ClusterOptions:
+def _options(
+    cluster: str, given: Mapping[str, Any], config: Path | None, *, tls: bool, warn: Callable[[str], None]
+) -> ClusterOptions:
     """Return the options: the command line's first, then the file's, then the defaults."""
     from imctl.cluster.spec import ClusterOptions
     from imctl.cluster.state import ClusterFolder
@@ -150,7 +197,9 @@ def _options(cluster: str, given: Mapping[str, Any], config: Path | None, *, tls
     if config is not None:
         from imctl.cluster.settings import load_settings
 
-        found = load_settings(config)
+        found = load_settings(config, is_bound=given.get("host") is not None)
+        if found.warning:
+            warn(found.warning)
         fields = {**found.cluster, "settings": found.nodes}
     fields |= {name: value for name, value in given.items() if value is not None}
     if given["any_port"] and given["port_base"] is None:

@@ -66,6 +66,20 @@ def test_banner_of_a_named_persistent_cluster_in_the_foreground() -> None:
     assert "end it:  Ctrl-C" in text
 
 
+def test_banner_says_what_an_embedded_server_keeps() -> None:
+    nodes = [NODE, {**NODE, "name": "valkey", "kind": "valkey", "addresses": {"valkey": "127.0.0.1:3179"}}]
+    text = shown(Banner({**SUMMARY, "nodes": nodes, "store": "valkey://127.0.0.1:3179"}, detached=True), width=120)
+
+    assert "valkey://127.0.0.1:3179  (embedded; sessions do not survive a stop)" in text
+    assert "memory://  (messages under way are gone after a stop)" in text
+
+    text = shown(
+        Banner({**SUMMARY, "nodes": nodes, "bus": "valkey://127.0.0.1:3179?stream=s"}, detached=True), width=120
+    )
+
+    assert "valkey://127.0.0.1:3179?stream=s  (embedded; messages do not survive a stop)" in text
+
+
 def test_ps_fits_into_80_columns() -> None:
     text = shown(Processes({"nodes": [NODE]}))
 

@@ -13,10 +13,12 @@ import pytest
 
 from imctl.cli.commands.listen import Listener
 from imctl.cli.commands.push import Receivers, push
+from imctl.cli.logic_http import LogicHttp
 from imctl.cli.printer import Printer
 from imctl.cluster.inprocess import LocalCluster
 from protocol.bodies import AuthToken
 from protocol.frame import Frame
+from protocol.push_api import Offline, PushMids
 from tests.imctl.cli.background import Background
 from tests.protocol.aio.fake_comet import FakeComet
 
@@ -168,3 +170,29 @@ async def test_what_is_pushed_to_a_cluster_is_printed(ws):
         await listening
 
     assert {json.loads(line)["body"] for line in out.getvalue().splitlines()} == {"to a user", "to a room"}
+
+
+@pytest.mark.parametrize("ws", [False, True])
+async def test_kept_messages_are_acknowledged_when_asked_to(ws):
+    printed = io.StringIO()
+    async with LocalCluster(messages=f"memory://listen-{ws}") as cluster:
+        async with LogicHttp(cluster.http) as logic:
+            for body in (b"a", b"b"):
+                await logic.call(PushMids(1000, (7,)), body)
+            host, _, port = (cluster.ws if ws else cluster.tcp).rpartition(":")
+            listener = Listener(
+                lambda: (host, int(port)),
+                AuthToken(7, accepts=(1000,)),
+                Printer(json=True, stdout=printed, stderr=io.StringIO()),
+                ws=ws,
+                count=2,
+                ack=True,
+            )
+            await listener.listen(20)
+            left = await logic.call(Offline(7))
+
+    assert [(json.loads(line)["seq"], json.loads(line)["body"]) for line in printed.getvalue().splitlines()] == [
+        (1, "a"),
+        (2, "b"),
+    ]
+    assert left["messages"] == 0

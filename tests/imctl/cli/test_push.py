@@ -88,6 +88,18 @@ def test_a_go_logic_does_not_tell_who_is_online(invoke):
     assert json.loads(again.stdout)["receivers"] == [{"mid": 1, "online": None, "connections": {}}]
 
 
+def test_a_message_that_is_kept_is_said_and_is_no_reason_to_warn(invoke, logic):
+    logic.answers["/imctl/sessions"] = (200, '{"code":0,"message":"","data":{"mids":{"9":{}},"keys":{}}}')
+    logic.answers["/imctl/offline"] = (200, '{"code":0,"message":"","data":{"messages":2}}')
+
+    result = invoke("push", "--mid", "9", "hi", "--target", logic.address)
+    as_json = json.loads(invoke("push", "--mid", "9", "hi", "--target", logic.address, "--json").stdout)
+
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[1:] == ["  mid 9: 0 online connections, 2 messages kept"]
+    assert as_json["receivers"] == [{"mid": 9, "online": 0, "waiting": 2, "connections": {}}]
+
+
 def test_a_body_comes_from_a_file_or_stdin_byte_by_byte(invoke, logic, tmp_path, monkeypatch):
     path = tmp_path / "body"
     path.write_bytes(b"\xff\0\n")

@@ -41,9 +41,9 @@ def run_gives(monkeypatch: pytest.MonkeyPatch):
     def give(report: RunReport) -> list[object]:
         runs: list[object] = []
 
-        async def run(*args: object) -> RunReport:
+        async def run(*args: object) -> tuple[RunReport, bool]:
             runs.append(args)
-            return report
+            return report, False
 
         monkeypatch.setattr("imctl.cli.commands.sim._run", run)
         return runs

@@ -12,6 +12,8 @@ from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
 from imctl.cluster.client import ClusterInfo, NodeInfo
 from imctl.errors import ClusterError
 from sim.errors import SimError
+from sim.probe import probe
+from sim.scenario import Event, EventKind, Phase, Population, Scenario, Transport
 from tests.sim.kit import scenario_of
 
 CORE = NodeInfo("core", "core", 1, {"logic.http": "127.0.0.1:3111", "registry.http": "127.0.0.1:7171"})
@@ -80,3 +82,19 @@ async def test_a_private_cluster_ends_with_its_run_and_its_nodes_can_be_paused(m
     assert [sample.name for sample in samples] == ["core", "comet-1"]
     assert list(tmp_path.glob("*")) == []
     assert "starting a private one" in printer.stderr.getvalue()
+
+
+async def test_a_private_cluster_has_the_comets_and_the_certificate_that_the_scenario_needs(
+    monkeypatch, tmp_path, printer
+):
+    monkeypatch.setenv("IMCTL_STATE_DIR", str(tmp_path))
+    people = Population("viewers", 2, ((Transport.TLS, 0.5), (Transport.WSS, 0.5)), keys="k")
+    elsewhere = Event(1.0, EventKind.TAKE_OVER, "viewers", other_comet=True)
+    scenario = Scenario("t", 1, (people,), (), (Phase("steady", 2.0),), events=(elsewhere,))
+
+    async with cluster_for(scenario, "default", printer) as private:
+        target = target_of(private)
+        await probe(scenario, target)  # trusts the certificate
+
+    assert (len(target.tls), len(target.wss)) == (2, 2)
+    assert list(tmp_path.glob("*")) == []

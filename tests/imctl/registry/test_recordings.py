@@ -4,14 +4,17 @@ Timestamps are compared by a mapping from recorded to own ones, which must be
 one to one: where discovery repeats a timestamp, so do we, and a poll carries
 the timestamp that stands in the place of the recorded one.
 
-Not replayed as recorded, because ours is meant to differ:
+The dialogues are played once, as a whole, since each call depends on those
+before it; then there is a test for each line.
+
+Where ours is meant to differ:
 - "aborted poll steals the answer": ours gives the news to the poll that is still there.
-- GET /metadata and GET /metrics belong to the framework of discovery's server.
+- GET /metadata and GET /metrics belong to the framework of discovery's server, and are not found here.
 """
 
 import asyncio
 import json
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl, urlencode
 
 import aiohttp
@@ -31,11 +34,12 @@ from protocol.discovery_forms import (
     register_form,
 )
 from tests.imctl.registry.test_registry_contract import until
+from tests.vectors.lines import line_params, lines
 
-VECTORS = Path(__file__).parents[2] / "vectors" / "discovery-http.jsonl"
-ALL = [json.loads(line) for line in VECTORS.read_text().splitlines()]
+ALL = lines("discovery-http")
+for _number, _entry in enumerate(ALL, 1):
+    _entry["line"] = _number
 DIRECT = [entry for entry in ALL if entry["kind"] == "direct"]
-REAL = [entry for entry in ALL if entry["kind"] != "direct"]
 
 STEAL = "aborted poll steals the answer (what goim nodes do at start-up)"
 PROTECTED = "server with enableprotect=true, first 60 s"
@@ -55,6 +59,7 @@ class Replay:
         self.session = session
         self.own = {}  # recorded timestamp -> ours
         self.held = []
+        self.problems = {}  # by line, "" where all is as recorded
 
     async def play(self, entries):
         for entry in sorted(entries, key=lambda each: each["started_ms"]):
@@ -110,6 +115,14 @@ class Replay:
         return str(self.own[int(recorded)])
 
     def compare(self, entry, status, headers, text):
+        try:
+            self.assert_same(entry, status, headers, text)
+        except AssertionError as exc:
+            self.problems[entry["line"]] = str(exc)
+        else:
+            self.problems[entry["line"]] = ""
+
+    def assert_same(self, entry, status, headers, text):
         expected, what = entry["response"], entry["what"]
         recorded = dict(map(tuple, expected["headers"]))
         assert status == expected["status"], what
@@ -147,83 +160,111 @@ class Replay:
         return type(wanted) is type(found) and wanted == found
 
 
-@pytest.fixture
-async def replay():
-    opened = []
-
-    async def start(**config):
-        server = RegistryServer(RegistryConfig(port=0, hostname="test1", **config))
-        await server.start()
-        session = aiohttp.ClientSession()
-        opened.append((server, session))
-        return Replay(server, session)
-
-    yield start
-    for server, session in opened:
-        await session.close()
+async def with_server(act: Callable[[Replay], Awaitable[None]], **config) -> Replay:
+    server = RegistryServer(RegistryConfig(port=0, hostname="test1", **config))
+    await server.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            replay = Replay(server, session)
+            await act(replay)
+            return replay
+    finally:
         await server.stop()
 
 
-async def test_dialogue_with_one_server(replay):
+def of_scenario(*names):
+    return [entry for entry in DIRECT if entry.get("scenario") in names]
+
+
+def of_one_server():
+    """Return the long dialogue, without what is told apart in other tests."""
     entries = [
         entry
         for entry in DIRECT
         if entry.get("scenario") not in (STEAL, PROTECTED, TIMEOUT) and entry["what"] not in OF_THE_FRAMEWORK
     ]
     # app.stolen belongs to the scenario left out, and fetch/all at the end shows it.
-    entries += [entry for entry in DIRECT if entry.get("scenario") == STEAL and "register" in entry["what"]]
-    one = await replay()
+    return entries + [entry for entry in of_scenario(STEAL) if "register" in entry["what"]]
 
-    await one.play(entries)
 
-    assert len(entries) == 129
+@pytest.fixture(scope="module")
+def one_server():
+    return asyncio.run(with_server(lambda replay: replay.play(of_one_server())))
+
+
+@pytest.fixture(scope="module")
+def problems(one_server):
+    """What differs, by line, in all dialogues."""
+    held = asyncio.run(with_server(lambda replay: replay.play(of_scenario(TIMEOUT)), hold_s=0.4))
+    protected = asyncio.run(with_server(lambda replay: replay.play(of_scenario(PROTECTED)), protect_s=60))
+    return one_server.problems | held.problems | protected.problems
+
+
+def number_of(request: pytest.FixtureRequest) -> int:
+    return int(request.node.get_closest_marker("recording").args[1])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    line_params(
+        "discovery-http",
+        when=lambda entry: (
+            entry["kind"] == "direct"
+            and (entry.get("scenario") != STEAL or "register" in entry["what"])
+            and entry["what"] not in OF_THE_FRAMEWORK
+        ),
+    ),
+)
+def test_a_call_is_answered_as_by_discovery(request, problems, entry):
+    assert problems[number_of(request)] == ""
+
+
+@pytest.mark.parametrize("entry", line_params("discovery-http", when=lambda entry: entry["what"] in OF_THE_FRAMEWORK))
+async def test_routes_of_the_framework_are_not_found(entry):
+    async def ask(replay):
+        status, _, _ = await replay.send(entry["request"])
+        assert (entry["response"]["status"], status) == (200, 404)
+
+    await with_server(ask)
+
+
+def test_timestamps_have_the_order_of_the_recording(one_server):
     # 30 s into the recording the server renewed its own entry; the replay takes less.
-    assert one.own.pop(1795410939701039975) == one.own[1795410909699361297]
-    # In the order of time, too: a later recorded timestamp is a later one of ours.
-    own = [one.own[recorded] for recorded in sorted(one.own)]
-    assert own == sorted(own)
-    assert len(set(own)) == len(own)
+    own = dict(one_server.own)
+    assert own.pop(1795410939701039975) == own[1795410909699361297]
+    in_order = [own[recorded] for recorded in sorted(own)]
+
+    assert in_order == sorted(in_order)
+    assert len(set(in_order)) == len(in_order)
 
 
-async def test_polls_without_news_are_held_and_then_answered_with_304(replay):
-    entries = [entry for entry in DIRECT if entry.get("scenario") == TIMEOUT]
-    one = await replay(hold_s=0.4)
+@pytest.mark.parametrize(
+    "entry",
+    line_params(
+        "discovery-http",
+        when=lambda entry: entry.get("scenario") == STEAL and "register" not in entry["what"],
+    ),
+)
+async def test_aborted_poll_steals_nothing(entry):
+    entries = {one["what"]: one for one in of_scenario(STEAL)}
+    poll, register = (next(one for what, one in entries.items() if word in what) for word in ("and a new", "register"))
 
-    await one.play(entries)
+    async def act(one):
+        gauges = lambda: one.server.stats()["gauges"]["polls_held"]  # noqa: E731
+        known = await one.timestamp("1795410909699361297", "infra.discovery")
+        target = "/discovery/polls?env=dev&appid=infra.discovery&hostname=c-steal"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await one.session.get(f"http://{one.address}{target}&latest_timestamp={known}")
+        await until(lambda: gauges() == 0)
+        waiting = asyncio.create_task(one.send(poll["request"]))
+        await until(lambda: gauges() == 1)
+        one.assert_same(register, *await one.send(register["request"]))
+        _, _, text = await asyncio.wait_for(waiting, 10)
 
-    assert len(entries) == 6
+        assert list(json.loads(text)["data"]) == ["app.stolen"]
 
-
-async def test_protected_server_refuses_reads_and_takes_writes(replay):
-    entries = [entry for entry in DIRECT if entry.get("scenario") == PROTECTED]
-
-    await (await replay(protect_s=60)).play(entries)
-
-    assert len(entries) == 8
-
-
-async def test_aborted_poll_steals_nothing(replay):
-    entries = {entry["what"]: entry for entry in DIRECT if entry.get("scenario") == STEAL}
-    poll, register = (
-        next(entry for what, entry in entries.items() if word in what) for word in ("and a new", "register")
-    )
-    one = await replay()
-    gauges = lambda: one.server.stats()["gauges"]["polls_held"]  # noqa: E731
-    known = await one.timestamp("1795410909699361297", "infra.discovery")
-    url = (
-        f"http://{one.address}/discovery/polls?env=dev&appid=infra.discovery&hostname=c-steal&latest_timestamp={known}"
-    )
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await one.session.get(url)
-    await until(lambda: gauges() == 0)
-
-    waiting = asyncio.create_task(one.send(poll["request"]))
-    await until(lambda: gauges() == 1)
-    one.compare(register, *await one.send(register["request"]))
-    _, _, text = await asyncio.wait_for(waiting, 10)
-
-    assert list(json.loads(text)["data"]) == ["app.stolen"]
+    await with_server(act)
 
 
 PARSERS = {
@@ -235,7 +276,14 @@ PARSERS = {
 }
 
 
-@pytest.mark.parametrize("entry", REAL, ids=lambda entry: f"{entry['node']}-{entry['at_s']}-{entry['conn']}")
+@pytest.mark.parametrize(
+    "entry",
+    line_params(
+        "discovery-http",
+        lambda entry: f"{entry['node']} {entry['what']}",
+        when=lambda entry: entry["kind"] != "direct",
+    ),
+)
 def test_calls_of_go_nodes_bind_and_their_answers_parse(entry):
     target = entry["request_head"].split()[1]
     path, _, query = target.partition("?")
