@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
+
+from tests.conftest import require_program
 
 __all__ = ["Page", "chromium_path", "open_page"]
 
@@ -27,19 +26,20 @@ _FLAGS = (
 
 def chromium_path() -> str:
     """Return where Chromium is; skip the test where there is none, fail it in CI."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed; .ci/run installs it")
-        pytest.skip("needs Chromium (Debian's package chromium)")
-    return found
+    return require_program("chromium", "chromium")
 
 
 class Page:
-    """One page of a browser; `errors` are the exceptions and console errors it has had."""
+    """One page of a browser.
+
+    Attributes:
+        problems: What it threw, and what it wrote on the console as a warning or an error.
+        requests: Every address it asked for.
+    """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.errors: list[str] = []
+        self.problems: list[str] = []
+        self.requests: list[str] = []
         self._socket = socket
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -54,8 +54,11 @@ class Page:
         async with asyncio.timeout(_ANSWER_S):
             return await answer
 
-    async def open(self, url: str) -> None:
-        """Go to a page and wait until it has loaded."""
+    async def open(self, url: str, *, offline: bool = False) -> None:
+        """Go to a page and wait until it has loaded, without a network if that is asked for."""
+        if offline:
+            conditions = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+            await self.call("Network.emulateNetworkConditions", **conditions)
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
@@ -72,11 +75,10 @@ class Page:
         """Return once a JavaScript expression is true."""
         try:
             async with asyncio.timeout(timeout_s):
-
                 while not await self.evaluate(f"!!({expression})"):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         except TimeoutError as exc:
-            raise AssertionError(f"after {timeout_s:g} s still not: {expression}; errors: {self.errors}") from exc
+            raise AssertionError(f"after {timeout_s:g} s still not: {expression}; problems: {self.problems}") from exc
 
     async def close(self) -> None:
         self._reader.cancel()
@@ -91,12 +93,19 @@ class Page:
                     answer.set_exception(AssertionError(str(event["error"])))
                 else:
                     answer.set_result(event["result"])
-            elif event["method"] == "Runtime.exceptionThrown":
-                self.errors.append(str(event["params"]["exceptionDetails"]))
-            elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
-                self.errors.append(event["params"]["entry"]["text"])
-            elif event["method"] == "Runtime.consoleAPICalled" and event["params"]["type"] in ("error", "assert"):
-                self.errors.append(str([arg.get("value") for arg in event["params"]["args"]]))
+            else:
+                self._take(event["method"], event["params"])
+
+    def _take(self, method: str, params: dict[str, Any]) -> None:
+        match method:
+            case "Network.requestWillBeSent":
+                self.requests.append(params["request"]["url"])
+            case "Runtime.exceptionThrown":
+                self.problems.append(str(params["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
+                self.problems.append(str([arg.get("value") for arg in params["args"]]))
+            case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
+                self.problems.append(params["entry"]["text"])
 
 
 @asynccontextmanager
@@ -116,7 +125,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
             url = next(target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page")
             async with session.ws_connect(url, max_msg_size=0) as socket:
                 page = Page(socket)
-                for domain in ("Page", "Runtime", "Log"):
+                for domain in ("Page", "Runtime", "Log", "Network"):
                     await page.call(f"{domain}.enable")
                 yield page
                 await page.close()

@@ -19,7 +19,7 @@ from imctl.cli.app import COMMANDS, build_app, hoist_globals
 from imctl.cli.context import Context
 from imctl.cli.exits import Exit
 from imctl.cli.reference import commands_page, exit_meanings
-from imctl.cluster import settings
+from imctl.cluster import goim_file, settings
 from imctl.cluster.inprocess import LocalCluster
 from imctl.cluster.spec import PARTS, config_class
 from protocol.aio import Client
@@ -210,7 +210,18 @@ def test_every_key_of_the_cluster_table_is_documented():
 def test_every_key_of_goims_files_that_is_read_is_documented(kind):
     text = section(page("configuration.md"), "## goim's files").lower()
 
-    assert [key for key in settings._RULES[kind] if f"`{key}`" not in text] == []
+    assert [key for key in goim_file._RULES[kind] if f"`{key}`" not in text] == []
+
+
+@pytest.mark.parametrize("kind", ["comet", "logic", "job"])
+def test_every_key_of_goims_files_that_is_not_used_is_documented(kind):
+    text = section(page("configuration.md"), "## goim's files").lower()
+    named_as = {
+        key: (f"`{key}`", f"`{key.partition('.')[2]}`", f"`{key.partition('.')[0]}.*`")
+        for key in goim_file._NOT_HERE[kind] | goim_file._NO_EFFECT_THERE
+    }
+
+    assert sorted(key for key, forms in named_as.items() if not any(form in text for form in forms)) == []
 
 
 def test_environment_variables_are_documented():
@@ -274,6 +285,23 @@ def test_every_name_in_the_sources_is_documented():
     missing = {kind: sorted(names - others - documented[kind]) for kind, names in counted_names().items()}
 
     assert {kind: names for kind, names in missing.items() if names} == {}
+
+
+def test_every_name_that_the_message_store_counts_is_documented():
+    counted = {
+        str(node.args[0].value)
+        for path in (ROOT / "imctl" / "messages").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(("._count", "._drop", "context.count"))
+        and isinstance(node.args[0], ast.Constant)
+    }
+    documented = {
+        name.removeprefix("hooks.offline.") for name in documented_stats()["hooks"] if name.startswith("hooks.offline.")
+    }
+
+    assert len(counted) > 10
+    assert documented == counted
 
 
 def test_every_reason_for_closing_that_the_wire_gives_is_documented():

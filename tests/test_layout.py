@@ -129,7 +129,7 @@ def test_nodes_meet_on_the_link_only(node):
     assert breaks(sources_of(f"imctl.{node}"), *others) == []
 
 
-@pytest.mark.parametrize("part", ["bus", "hooks", "link", "registry", "store"])
+@pytest.mark.parametrize("part", ["bus", "hooks", "link", "messages", "registry", "store"])
 def test_what_nodes_plug_into_does_not_know_the_nodes(part):
     nodes = ("imctl.comet", "imctl.logic", "imctl.job", "imctl.cluster")
 

@@ -188,7 +188,7 @@ class Guards:
 
     def _deliver(self, request: DeliverReq) -> DeliverReply:
         channel = self._sessions.hub.channels.get(request.key)
-        if channel is None:
+        if channel is None or request.mid not in (0, channel.mid):
             return _UNKNOWN
         wanted = [message for message in request.messages if message.op in channel.accepts]
         if not wanted:

@@ -386,11 +386,12 @@ class Delivery(enum.Enum):
 class Deliverer(Protocol):
     """The direct way to one connection, past the bus."""
 
-    async def deliver(self, server: str, key: str, messages: Sequence[Message]) -> Delivery:
+    async def deliver(self, server: str, key: str, messages: Sequence[Message], *, mid: int = 0) -> Delivery:
         """Send messages in order, all or none, at most 100 and 32 KB of bodies.
 
         Those with an operation that the client does not accept are passed over. None at all
         asks whether the comet has the connection (TAKEN) or not (UNKNOWN); a Go comet always says TAKEN.
+        With a mid it has to be that user's connection, or it is UNKNOWN: a key can change hands.
         """
 
     async def sessions(self, mids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:

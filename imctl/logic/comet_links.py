@@ -55,7 +55,7 @@ class CometLinks:
         instances = self._pool.instances if self._pool is not None else ()
         return all(i.metadata.get("imctl.link") == "1" for i in instances if i.hostname == server)
 
-    async def deliver(self, server: str, key: str, messages: Sequence[Message]) -> Delivery:
+    async def deliver(self, server: str, key: str, messages: Sequence[Message], *, mid: int = 0) -> Delivery:
         """See Deliverer.deliver; a Go comet filters by the first operation, and never says FULL or UNKNOWN."""
         peer = self._pool.peers.get(server) if self._pool is not None else None
         if peer is None:
@@ -63,7 +63,7 @@ class CometLinks:
         try:
             if self.is_ours(server):
                 wanted = [session.Message(op=m.operation, body=m.body, seq=m.seq) for m in messages]
-                reply = await peer.call(DELIVER, session.DeliverReq(key=key, messages=wanted))
+                reply = await peer.call(DELIVER, session.DeliverReq(key=key, messages=wanted, mid=mid))
                 return _RESULTS[reply.result]
             if messages:
                 await peer.call(PUSH_MSG, _push(key, messages))

@@ -60,12 +60,14 @@ class RegisteredReply(_message.Message):
     def __init__(self) -> None: ...
 
 class DeliverReq(_message.Message):
-    __slots__ = ("key", "messages")
+    __slots__ = ("key", "messages", "mid")
     KEY_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    MID_FIELD_NUMBER: _ClassVar[int]
     key: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
-    def __init__(self, key: _Optional[str] = ..., messages: _Optional[_Iterable[Message]] = ...) -> None: ...
+    mid: int
+    def __init__(self, key: _Optional[str] = ..., messages: _Optional[_Iterable[Message]] = ..., mid: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("op", "body", "seq")

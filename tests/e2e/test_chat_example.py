@@ -122,7 +122,7 @@ async def test_people_talk_and_get_what_they_missed(chat: Chat, page: Page) -> N
     await page.until("$('messages').lastChild.textContent === 'bob@staff → annthree'")
     private = [line for line in await shown(page) if "→" in line]
     assert private == ["bob@staff → annone", "bob@staff → anntwo", "bob@staff → annthree"]
-    assert page.errors == []
+    assert page.problems == []
 
 
 async def test_a_second_login_ends_the_first_for_good(chat: Chat, page: Page) -> None:
@@ -132,7 +132,7 @@ async def test_a_second_login_ends_the_first_for_good(chat: Chat, page: Page) ->
         await page.until("$('state').textContent === 'offline' && !client.wanted")
         assert await chat.say(await chat.login("bob@staff"), "still here?", to="ann") == 200
         assert json.loads((await second.receive(10)).body)["text"] == "still here?"
-    assert page.errors == []
+    assert page.problems == []
 
 
 async def test_the_page_comes_back_by_itself_when_a_comet_does(chat: Chat, page: Page, imctl: Imctl) -> None:

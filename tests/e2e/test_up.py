@@ -92,10 +92,13 @@ def test_two_clusters_at_once(imctl: Imctl) -> None:
 def test_foreground_shows_the_banner_and_drains_at_ctrl_c(imctl: Imctl) -> None:
     process = imctl.start("up", "--any-port")
     assert process.stdout is not None
+    assert process.stderr is not None
     first = process.stdout.readline()
 
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    # Not communicate(), which would lose what readline() has read ahead.
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=20)
 
     assert first.startswith("cluster default is ready in ")
     for part in ("core", "comet-1", "logic.http", "memory://", "gone after a stop", 'imctl push --mid 1 "hi"'):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -94,6 +94,9 @@ def register(app: typer.Typer) -> None:
         messages: Annotated[
             str | None, typer.Option(metavar="URL", help="Keep messages for users who are away (logic)")
         ] = None,
+        hooks: Annotated[
+            list[str] | None, typer.Option("--hooks", metavar="HOOK", help="A hook (logic), see `imctl up`; repeatable")
+        ] = None,
         settings: Annotated[
             list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as tcp_port=0")
         ] = None,
@@ -102,7 +105,7 @@ def register(app: typer.Typer) -> None:
 
         Until Ctrl-C or SIGTERM. Logs what it drops, and on SIGUSR1 all that it has counted. Flags may have Go's form,
         -zone=sh001. As in goim, a file's values win over flags, and flags over the environment; --bind, --registry,
-        --bus, --store and --set, which goim does not have, win over the file.
+        --bus, --store and --set, which goim does not have, win over the file, and --hooks come after its hooks.
         """
         imctl = Context.of(ctx)
         flags: dict[str, Any] = {
@@ -116,7 +119,8 @@ def register(app: typer.Typer) -> None:
             "host": bind,
         }
         outside = {"registry": registry, "bus": bus, "store": store, "messages": messages}
-        spec, warning = _spec(kind, {k: v for k, v in flags.items() if v is not None}, outside, conf, settings or [])
+        given = {name: value for name, value in flags.items() if value is not None}
+        spec, warning = _spec(kind, given, outside, conf, settings or (), hooks or ())
         for text in (warning, _about_flags(ignored_flags(ctx))):
             if text:
                 imctl.printer.warn(text)
@@ -128,7 +132,12 @@ def register(app: typer.Typer) -> None:
 
 
 def _spec(
-    kind: Kind, flags: Mapping[str, Any], outside: Mapping[str, str | None], conf: Path | None, extra: list[str]
+    kind: Kind,
+    flags: Mapping[str, Any],
+    outside: Mapping[str, str | None],
+    conf: Path | None,
+    extra: Sequence[str],
+    hooks: Sequence[str] = (),
 ) -> tuple[ProcessSpec, str]:
     """Return the process, and what of the file is not done.
 
@@ -168,10 +177,12 @@ def _spec(
         if kind is Kind.CORE and part == "job":
             # Its own registry knows no comet yet: nothing to wait for.
             settings[part].setdefault("discover_timeout_s", 0.0)
-    if messages is not None and "logic" in settings:
+    if messages is not None:
         from imctl.messages.factory import messages_hook
 
-        settings["logic"]["hooks"] = (*settings["logic"].get("hooks", ()), messages_hook(messages))
+        hooks = [*hooks, messages_hook(messages)]
+    if hooks and "logic" in settings:
+        settings["logic"]["hooks"] = (*settings["logic"].get("hooks", ()), *hooks)
     if kind in (Kind.LOGIC, Kind.JOB) and not shareable(urls.get("bus", "memory://")):
         raise OptionsError(
             f"{kind} alone: its bus must be one that logic and job share, and memory:// lives in one process",

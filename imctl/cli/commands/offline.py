@@ -49,8 +49,10 @@ class Queue:
             text = f"mid {self.mid}: nothing waits"
         else:
             since = datetime.fromtimestamp(self.oldest_ms / 1000, UTC).astimezone()
-            ids = f"ids {self.last_id - self.messages + 1} to {self.last_id}"
-            text = f"mid {self.mid}: {self.messages} messages wait, {bytes_text(self.bytes)}, {ids}"
+            one = self.messages == 1
+            ids = f"id {self.last_id}" if one else f"ids {self.last_id - self.messages + 1} to {self.last_id}"
+            what = "1 message waits" if one else f"{self.messages} messages wait"
+            text = f"mid {self.mid}: {what}, {bytes_text(self.bytes)}, {ids}"
             text += f", since {since:%Y-%m-%d %H:%M:%S}"
         console.print(Text(text), soft_wrap=True)
         for connection in self.connections:

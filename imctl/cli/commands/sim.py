@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
         ctx: typer.Context,
         scenario: Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one")],
         locust_options: Annotated[
-            list[str] | None, typer.Argument(metavar="[-- LOCUST_OPTIONS]", help="With --locust: Locust's own options")
+            list[str] | None, typer.Argument(metavar="-- LOCUST_OPTIONS", help="With --locust: Locust's own options")
         ] = None,
         set_: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the scenario")
@@ -100,9 +100,9 @@ def register(app: typer.Typer) -> None:
         the highest rate that passed; when none did, of the one at the lowest.
 
         With --locust (pip install 'imctl[locust]') Locust starts and watches
-        the workers, and shows the run on its web page (-- --web-port 8089).
-        For workers on other machines: -- --master here, and on each of those
-        the same command with -- --worker --master-host HOST.
+        the workers. Its own options stand behind -- and include --web-port
+        8089 for its web page, --master to wait for workers of other machines,
+        and there --worker --master-host HOST.
         """
         imctl = Context.of(ctx)
         options = locust_options or []

@@ -66,7 +66,7 @@ class Banner:
         console.print(f"\n[dim]bus[/]       {summary['bus']}  ({self._bus_note()})")
         console.print(f"[dim]store[/]     {summary['store']}  ({self._store_note()})")
         if summary["messages"]:
-            console.print(f"[dim]messages[/]  {summary['messages']}  (kept for users who are away)")
+            console.print(f"[dim]messages[/]  {summary['messages']}  ({self._messages_note()})")
         console.print(f"[dim]registry[/]  {summary['registry']}\n")
         console.print(f"try, in another terminal:  [bold cyan]imctl listen --mid 1{flag}[/]")
         console.print(f'                     then  [bold cyan]imctl push --mid 1 "hi"{flag}[/]')
@@ -77,6 +77,13 @@ class Banner:
             return "embedded; messages do not survive a stop"
         kept = "are gone after a stop" if self.summary["bus"].startswith("memory:") else "stay with the broker"
         return f"messages under way {kept}"
+
+    def _messages_note(self) -> str:
+        if self.summary["messages"].startswith(("memory:", "fakeredis:")) or self._is_embedded(
+            self.summary["messages"]
+        ):
+            return "kept for users who are away; gone after a stop"
+        return "kept for users who are away"
 
     def _store_note(self) -> str:
         if self._is_embedded(self.summary["store"]):

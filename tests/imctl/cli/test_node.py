@@ -65,3 +65,13 @@ def test_a_message_store_is_a_hook_of_logic_after_the_others(tmp_path: Path, whe
 
     wanted = "b" if where == "option" else "a"
     assert spec.parts["logic"]["hooks"] == ("my:Hook", f"offline?url=redis%3A%2F%2F{wanted}")
+
+
+def test_hooks_come_after_those_of_the_file(tmp_path):
+    path = write(tmp_path, '[logic]\nhooks = ["rooms?allow=*"]\n')
+
+    spec, _ = _spec(Kind.CORE, {}, NOWHERE | {"messages": "memory://"}, path, [], ["logins"])
+
+    hooks = spec.parts["logic"]["hooks"]
+    assert hooks[:2] == ("rooms?allow=*", "logins")
+    assert hooks[2].startswith("offline?url=memory")

@@ -79,6 +79,14 @@ def test_what_waits_is_shown(invoke, logic):
     assert json.loads(invoke("offline", "--mid", "1", "--target", logic.address, "--json").stdout) == QUEUE
 
 
+def test_a_single_message_is_one(invoke, logic):
+    logic.answers["/imctl/offline"] = answer(QUEUE | {"messages": 1, "bytes": 5, "connections": []})
+
+    shown = invoke("offline", "--mid", "1", "--target", logic.address).stdout
+
+    assert shown.startswith("mid 1: 1 message waits, 5 B, id 12, since ")
+
+
 def test_an_empty_queue_is_said(invoke, logic):
     logic.answers["/imctl/offline"] = answer(QUEUE | {"messages": 0, "bytes": 0, "oldest_ms": None, "connections": []})
 

@@ -13,10 +13,12 @@ from imctl.comet.hub import Hub
 from imctl.comet.service import CometService
 from imctl.link.methods import BROADCAST, BROADCAST_ROOM, PUSH_MSG, ROOMS, Method
 from imctl.node import Counters
+from imctl.trace import TraceLog
 from protocol.frame import Frame
 from protocol.pb import comet as pb
 from protocol.pb.protocol import Proto
 from protocol.raw import pack_batch
+from protocol.trace import Place, TracePoint
 from tests.imctl.comet.raw import Raw, Rig
 from tests.imctl.comet.test_hub import FakeChannel
 
@@ -188,7 +190,7 @@ async def test_stop_counts_whom_a_paced_broadcast_had_not_reached():
         channel: Any = FakeChannel(f"k{i}", accepts=() if i == 4 else (1000,))
         channel.registered = True
         hub.add(channel)
-    service = CometService(hub, counters, drops, max_broadcasts=1, report_full=False)
+    service = CometService(hub, counters, drops, max_broadcasts=1, report_full=False, traces=TraceLog("comet-1"))
 
     service.handlers[BROADCAST](pb.BroadcastReq(protoOp=1000, proto=MESSAGE, speed=1))
     await asyncio.sleep(0)
@@ -207,3 +209,52 @@ async def test_very_fast_pace_reaches_everybody_at_once(rig):
     for client in clients:
         assert (await client.frame()).body == b"hello"
         await client.close()
+
+
+def followed(rig: Rig, trace: int) -> TracePoint:
+    [point] = rig.comet.traces.read(trace)
+    return TracePoint.load(point)
+
+
+async def test_a_followed_message_says_when_it_was_written_and_to_how_many(rig):
+    batch = Proto(ver=1, op=9, body=pack_batch([Frame(1, 1000, 0, b"x")] * 3))
+    async with (
+        await Raw.login(rig.tcp, key="a", room_id="r", accepts=(1000,)),
+        await Raw.login(rig.ws, is_ws=True, key="b", room_id="r"),
+    ):
+        rig.call(PUSH_MSG, pb.PushMsgReq(keys=["a", "b", "gone"], protoOp=1000, proto=MESSAGE, traces=[7]))
+        rig.call(BROADCAST_ROOM, pb.BroadcastRoomReq(roomID="r", proto=batch, traces=[8, 9]))
+        rig.call(BROADCAST_ROOM, pb.BroadcastRoomReq(roomID="r", proto=batch))
+        rig.call(BROADCAST, pb.BroadcastReq(protoOp=1000, proto=MESSAGE, traces=[10]))
+
+    by_key, to_room, to_all = followed(rig, 7), followed(rig, 8), followed(rig, 10)
+    assert (by_key.place, by_key.server, by_key.clients, by_key.missed) == (Place.WRITTEN, rig.comet.name, 1, 1)
+    assert (to_room.clients, to_room.missed, to_room.messages) == (2, 0, 3)
+    assert followed(rig, 9).at_ns == to_room.at_ns >= to_room.began_ns
+    assert to_all.clients == 1
+    assert len(rig.comet.traces.read()) == 4
+
+
+async def test_a_paced_broadcast_that_is_followed_counts_its_own_clients_only(rig):
+    async with (
+        await Raw.login(rig.tcp, key="a", accepts=(1000,)) as first,
+        await Raw.login(rig.tcp, key="b", accepts=(1000,)) as second,
+    ):
+        rig.call(BROADCAST, pb.BroadcastReq(protoOp=1000, proto=MESSAGE, speed=20, traces=[7]))
+        rig.call(PUSH_MSG, pb.PushMsgReq(keys=["a", "b", "gone"], protoOp=1000, proto=MESSAGE))
+        for client in (first, second):
+            assert [(await client.frame()).body for _ in range(2)] == [b"hello"] * 2
+        await asyncio.sleep(0)
+
+        point = followed(rig, 7)
+    assert (point.clients, point.missed) == (2, 0)
+    assert point.at_ns - point.began_ns > 20_000_000
+
+
+async def test_a_followed_broadcast_that_is_one_too_many_says_so(rig):
+    async with await Raw.login(rig.tcp, key="a", accepts=(1000,)), await Raw.login(rig.tcp, key="b", accepts=(1000,)):
+        for trace in (7, 8, 9):
+            rig.call(BROADCAST, pb.BroadcastReq(protoOp=1000, proto=MESSAGE, speed=1, traces=[trace]))
+
+        point = followed(rig, 9)
+    assert (point.place, point.reason) == (Place.DROPPED, "comet.broadcast_queue_full")

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from imctl.conform import CASES, PARTS, select_cases
-from tests.protocol.recordings import FOLDER, dialogues
+from tests.protocol.recordings import dialogues
+from tests.vectors.lines import FOLDER
 
 # Where a source names a dialogue by its name; the other recordings have titles in words.
 NAMED = ("tcp-sessions", "ws-sessions", "tcp-pushes", "ws-pushes")

@@ -364,6 +364,7 @@ async def test_messages_are_delivered_past_the_bus_in_order_with_their_numbers(w
 
             assert [(f.op, f.seq, f.body) for f in frames] == [(1000, 1, b"one"), (1000, 3, b"three")]
             assert await deliverer.deliver("comet-1", "nobody", messages) is Delivery.UNKNOWN
+            assert await deliverer.deliver("comet-1", "k", messages, mid=2) is Delivery.UNKNOWN  # somebody else's now
             assert await deliverer.deliver("comet-9", "k", messages) is Delivery.UNREACHABLE
             assert await deliverer.sessions((1, 2)) == {1: {"k": "comet-1"}}
 

@@ -24,7 +24,6 @@ SECRET = "0123456789abcdef0123456789abcdef"
 OTHER_SECRET = "fedcba9876543210fedcba9876543210"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-NOW = int(time.time())
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +31,13 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
 
 
+def at(later_s: int) -> int:
+    """Return a moment as claims have it."""
+    return int(time.time()) + later_s
+
+
 def claims(**others: Any) -> dict[str, Any]:
-    return {"sub": "7", "exp": NOW + 3600, **others}
+    return {"sub": "7", "exp": at(3600), **others}
 
 
 def token(payload: dict[str, Any], key: Any = SECRET, algorithm: str = "HS256", **headers: Any) -> bytes:
@@ -83,7 +87,7 @@ async def test_a_cookie_brings_it_when_that_is_asked_for():
 
 async def test_key_and_rooms_may_come_from_claims():
     hook = JwtAuthenticator(secret_env="JWT_SECRET", key_claim="device", rooms_claim="rooms", mid_claim="uid")
-    payload = {"uid": 7, "exp": NOW + 60, "device": "phone", "rooms": ["live://*"]}
+    payload = {"uid": 7, "exp": at(60), "device": "phone", "rooms": ["live://*"]}
 
     found = await ask(hook, token(payload))
 
@@ -91,9 +95,9 @@ async def test_key_and_rooms_may_come_from_claims():
 
 
 BAD_TOKENS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "expired": (lambda: token(claims(exp=NOW - 10)), "expired"),
-    "not yet valid": (lambda: token(claims(nbf=NOW + 3600)), "not_yet_valid"),
-    "made in the future": (lambda: token(claims(iat=NOW + 3600)), "not_yet_valid"),
+    "expired": (lambda: token(claims(exp=at(-10))), "expired"),
+    "not yet valid": (lambda: token(claims(nbf=at(3600))), "not_yet_valid"),
+    "made in the future": (lambda: token(claims(iat=at(3600))), "not_yet_valid"),
     "another secret": (lambda: token(claims(), OTHER_SECRET), "bad_signature"),
     "a changed signature": (lambda: token(claims())[:-3] + b"AAA", "bad_signature"),
     "alg none": (lambda: unsigned(claims()), "bad_algorithm"),
@@ -102,7 +106,7 @@ BAD_TOKENS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a public key": (lambda: token(claims(), KEY, "RS256"), "bad_algorithm"),
     "for somebody else": (lambda: token(claims(aud="somebody else")), "bad_audience"),
     "without expiry": (lambda: token({"sub": "7"}), "missing_claim"),
-    "without a user": (lambda: token({"exp": NOW + 60}), "missing_claim"),
+    "without a user": (lambda: token({"exp": at(60)}), "missing_claim"),
     "a user who is no number": (lambda: token(claims(sub="alice")), "bad_claims"),
     "user 0": (lambda: token(claims(sub="0")), "bad_claims"),
     "user true": (lambda: token(claims(sub=True)), "bad_claims"),
@@ -150,7 +154,7 @@ async def test_audience_and_issuer_are_checked_where_they_are_given(payload, rea
 
 
 async def test_leeway_forgives_clocks_and_expiry_can_be_left_out():
-    late = token(claims(exp=NOW - 10))
+    late = token(claims(exp=at(-10)))
 
     assert await ask(JwtAuthenticator(secret_env="JWT_SECRET", leeway_s=60), late) == Identity(7)
     assert await ask(JwtAuthenticator(secret_env="JWT_SECRET", require_exp=False), token({"sub": "7"})) == Identity(7)
@@ -209,7 +213,7 @@ async def test_in_a_cluster_a_bad_token_is_a_closed_connection_and_a_count():
     async with LocalCluster(settings={"logic": {"hooks": ("jwt?secret_env=JWT_SECRET",)}}) as cluster:
         host, _, port = cluster.tcp.rpartition(":")
         with pytest.raises(AuthRefusedError, match="the server closed it"):
-            await Client.connect_tcp(host, int(port), token(claims(exp=NOW - 10)))
+            await Client.connect_tcp(host, int(port), token(claims(exp=at(-10))))
         async with await Client.connect_tcp(host, int(port), token(claims())):
             pass
 

@@ -26,7 +26,7 @@ class EchoApi:
         self.seen: list[str] = []
         self.arrived = asyncio.Event()
 
-    async def answer(self, method: str, target: str, body: bytes) -> HttpReply:
+    async def answer(self, method: str, target: str, body: bytes, trace: str = "") -> HttpReply:
         self.seen.append(target)
         self.arrived.set()
         if "wait" in target:

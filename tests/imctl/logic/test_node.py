@@ -15,7 +15,8 @@ from imctl.logic.node import Logic
 from imctl.store.factory import open_store
 from imctl.store.memory import MemoryStore
 from protocol.pb import logic
-from protocol.push_api import OnlineRoom, OnlineTop, PushKeys, PushMids, PushRoom, Sessions, Stats, parse_reply
+from protocol.push_api import OnlineRoom, OnlineTop, PushKeys, PushMids, PushRoom, Sessions, Stats, Traces, parse_reply
+from protocol.trace import Place, TracePoint
 from tests.imctl.logic.fakes import comet_instance, http
 
 
@@ -227,3 +228,43 @@ async def test_a_registry_that_refuses_or_hangs_stops_the_start(registry, bus, m
     monkeypatch.setattr(registry, "register", lambda instance: asyncio.sleep(60))
     with pytest.raises(StartError, match="did not take it within"):
         await node.start()
+
+
+async def test_a_push_with_a_trace_id_is_followed_and_it_tells(start_logic, bus):
+    node = await start_logic()
+    request = PushRoom(1000, "live", "1")
+
+    for headers in ([("X-Imctl-Trace", "00ab")], [("x-imctl-trace", "CD")], []):
+        answer = await http(node.addresses["logic.http"], "POST", request.target, b"hi", headers)
+        assert parse_reply(answer.body).code == 0
+    told = (await ask(node, Traces(0xAB))).data
+    everything = (await ask(node, Traces())).data
+
+    assert [message.trace for _, message in bus.messages()] == [0xAB, 0xCD, 0]
+    points = [TracePoint.load(point) for point in told["points"]]
+    assert [(point.trace, point.place) for point in points] == [(0xAB, Place.ACCEPTED), (0xAB, Place.PUBLISHED)]
+    assert points[0].at_ns <= points[1].at_ns
+    assert (told["node"], len(everything["points"])) == ("logic-0", 4)
+    assert told["clock"] == everything["clock"] != ""
+
+
+@pytest.mark.parametrize("header", ["zz", "0", "1" * 17, "1, 2"])
+async def test_a_trace_id_that_is_none_is_refused_and_nothing_is_pushed(start_logic, bus, header):
+    node = await start_logic()
+
+    answer = await http(
+        node.addresses["logic.http"], "POST", PushRoom(1, "live", "1").target, b"", [("X-Imctl-Trace", header)]
+    )
+
+    assert answer.status == 400
+    assert "expected 1 to 16 hex digits" in parse_reply(answer.body).message
+    assert bus.messages() == []
+    assert node.stats()["drops"] == {"logic.bad_params": 1}
+
+
+async def test_a_bad_id_in_a_question_is_refused(start_logic):
+    node = await start_logic()
+
+    answer = await http(node.addresses["logic.http"], "GET", "/imctl/trace?id=zz")
+
+    assert (answer.status, parse_reply(answer.body).code) == (400, -400)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -12,20 +10,27 @@ from imctl.logic.push import MessageTooLargeError, Pusher
 from imctl.node import Counters
 from imctl.store.contract import SessionStore
 from imctl.store.factory import open_store
+from imctl.trace import TraceLog
 from protocol.pb import logic
 from protocol.push_api import PushAll, PushKeys, PushMids, PushRoom, parse_request
+from protocol.trace import Place, TracePoint
 from tests.imctl.logic.fakes import FakeBus
-
-RECORDED = [
-    json.loads(line) for line in (Path(__file__).parents[2] / "vectors" / "kafka.jsonl").read_bytes().splitlines()
-]
+from tests.vectors.lines import line_params
 
 
 class Service:
     def __init__(self, store: SessionStore, bus: FakeBus) -> None:
         self.store, self.bus = store, bus
         self.counters, self.drops = Counters(), Counters()
-        self.pusher = Pusher(bus, store, max_message_bytes=1_000_000, counters=self.counters, drops=self.drops)
+        self.traces = TraceLog("logic-1")
+        self.pusher = Pusher(
+            bus,
+            store,
+            max_message_bytes=1_000_000,
+            counters=self.counters,
+            drops=self.drops,
+            traces=self.traces,
+        )
 
     async def push(self, request: PushKeys | PushMids | PushRoom | PushAll, body: bytes = b"x") -> None:
         kind = type(request).__name__.removeprefix("Push").lower()
@@ -46,7 +51,7 @@ async def service(request: pytest.FixtureRequest, bus: FakeBus) -> AsyncIterator
     await store.close()
 
 
-@pytest.mark.parametrize("entry", RECORDED, ids=[entry["what"] for entry in RECORDED])
+@pytest.mark.parametrize("entry", line_params("kafka"))
 async def test_records_are_those_of_a_go_logic(service, bus, entry):
     asked = entry["http"]["request"]
     request = parse_request(asked["method"], asked["url"])
@@ -117,3 +122,29 @@ async def test_a_message_over_the_limit_is_refused_before_the_bus(service, bus):
 
     assert bus.records == []
     assert service.drops.nonzero() == {"logic.too_large": 1}
+
+
+async def test_a_push_that_is_followed_has_its_id_in_every_record(service, bus):
+    await service.pusher.push_mids(PushMids(1, (501, 502)), b"x", 7)
+    await service.pusher.push_room(PushRoom(1, "live", "1"), b"x", 8)
+    await service.pusher.push_all(PushAll(1), b"x", 9)
+    await service.pusher.push_keys(PushKeys(1, ("nobody",)), b"x", 10)
+
+    assert sorted((message.server, message.trace) for _, message in bus.messages()) == [
+        *(("", 8), ("", 9), ("comet-a", 7), ("comet-a2", 7))
+    ]
+    points = [TracePoint.load(point) for point in service.traces.read()]
+    assert {(point.trace, point.place, point.server, point.room) for point in points} == {
+        *((7, Place.PUBLISHED, "comet-a", ""), (7, Place.PUBLISHED, "comet-a2", "")),
+        *((8, Place.PUBLISHED, "", "live://1"), (9, Place.PUBLISHED, "", "")),
+    }
+
+
+async def test_a_followed_push_that_the_bus_refuses_says_so(service, bus):
+    bus.refusal = "full"
+
+    with pytest.raises(BusError, match="full"):
+        await service.pusher.push_room(PushRoom(1, "live", "1"), b"x", 8)
+
+    last = TracePoint.load(service.traces.read()[-1])
+    assert (last.place, last.reason) == (Place.DROPPED, "logic.bus")

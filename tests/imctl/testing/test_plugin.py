@@ -32,7 +32,7 @@ expect:
 INI = "[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider\n"
 
 # Plugins of this project's own tests that load asyncio and more.
-OTHERS = ("no:asyncio", "no:xdist", "no:timeout", "no:hypothesispytest", "no:anyio")
+OTHERS = ("no:asyncio", "no:xdist", "no:timeout", "no:hypothesispytest", "no:anyio", "no:locust", "no:valkey")
 
 
 @pytest.fixture
