@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
 from sim.errors import Problem
 from sim.fields import Read, nearest
-from sim.format import EVENT_KEYS
-from sim.scenario import DEFAULT_OP, EventKind, Phase, Population, PublishTo
+from sim.format import EVENT, EVENT_KEYS
+from sim.scenario import Event, EventKind, Phase, Population, PublishTo
 
-__all__ = ["check_churn", "check_event", "check_identities", "check_phases", "check_target", "check_unique_names"]
+__all__ = [
+    "EXAMPLES",
+    "check_churn",
+    "check_event",
+    "check_identities",
+    "check_phases",
+    "check_population",
+    "check_unique_names",
+    "mids_of",
+    "with_subscriptions",
+]
 
-_SOURCES = {PublishTo.ROOM: "rooms", PublishTo.MID: "mids", PublishTo.KEY: "keys"}
-_NEEDS = {PublishTo.ROOM: "room", PublishTo.MID: "mid", PublishTo.KEY: "key"}
-_EXAMPLES = {
+EXAMPLES = {
     PublishTo.ROOM: "room: live://${1..4}",
     PublishTo.MID: "mid: 1000",
     PublishTo.KEY: "key: viewer-",
 }
+"""What a population lacks whose clients cannot be pushed to in that way, by example."""
 
-_EVENT_NEEDS = {EventKind.CHANGE_ROOM: "room", EventKind.PAUSE: "for"}
-_EVENT_MEANINGS = {"who": "whom it happens to", "node": "which node", "for": "how long", "room": "where to"}
-_EVENT_EXAMPLES = {"node": "node: comet-1", "for": "for: 2s", "room": "room: live://1, or room: none"}
+_EVENT_OPTIONS = tuple(known.name for known in EVENT.fields if known.name not in ("at", "do"))
+_NETWORK_KEYS = ("latency", "jitter", "bandwidth")
+_EVENT_NEEDS = {
+    EventKind.CHANGE_ROOM: "room",
+    EventKind.PAUSE: "for",
+    EventKind.SUBSCRIBE: "ops",
+    EventKind.UNSUBSCRIBE: "ops",
+}
+_WHO_NEEDS = {EventKind.TAKE_OVER: "key", EventKind.ADD_DEVICE: "mid"}
+_EVENT_MEANINGS = {
+    "who": "whom it happens to",
+    "node": "which node",
+    "for": "how long",
+    "room": "where to",
+    "ops": "which operations",
+}
+_EVENT_EXAMPLES = {
+    "node": "node: comet-1",
+    "for": "for: 2s",
+    "room": "room: live://1, or room: none",
+    "ops": "ops: [1001]",
+}
 
 
 def check_unique_names(sections: Mapping[str, Sequence[Read]], problems: list[Problem]) -> None:
@@ -52,7 +81,7 @@ def check_identities(entries: Sequence[Read], populations: Sequence[Population],
         for other_number in range(number):
             other = populations[other_number]
             here, there = entries[number], entries[other_number]
-            mine, others = _mids(population), _mids(other)
+            mine, others = mids_of(population), mids_of(other)
             if mine.start < others.stop and others.start < mine.stop:
                 message = (
                     f"{here.path}.mid: {mine.start} to {mine.stop - 1} overlaps the {others.start} to "
@@ -65,44 +94,6 @@ def check_identities(entries: Sequence[Read], populations: Sequence[Population],
                     "gives too; expected a key for each client"
                 )
                 problems.append(here.problem("key", message, f"key: {population.name}-"))
-
-
-def check_target(
-    read: Read, entries: Sequence[Read], populations: Sequence[Population], problems: list[Problem]
-) -> str | None:
-    """Check whom a publisher reaches.
-
-    Returns:
-        The name of its population, empty for a push to all; None when there is a problem.
-    """
-    before = len(problems)
-    to = PublishTo(read.values["to"])
-    source = _SOURCES.get(to, "")
-    _check_no_other_keys(read, to, source, problems)
-    if not source:
-        _check_heard(read, populations, problems)
-        return "" if len(problems) == before else None
-    if source in read.bad:
-        return None
-    name = read.values[source]
-    names = [entry.values["name"] for entry in entries if "name" in entry.values]
-    if name is None:
-        message = f"{read.path} is to: {to} and has no {source}; expected whose {source}"
-        problems.append(
-            read.item.problem(f"{read.path}.{source}", message, f"{source}: {next(iter(names), 'viewers')}")
-        )
-        return None
-    if not _check_population(read, source, names, problems):
-        return None
-    population = next((population for population in populations if population.name == name), None)
-    if population is None:
-        return None  # it has a problem of its own
-    if not (population.rooms if to is PublishTo.ROOM else population.mids if to is PublishTo.MID else population.keys):
-        message = f"{read.path}.{source} is {name}, whose clients have no {_NEEDS[to]}"
-        problems.append(read.problem(source, message, f"in clients, {name}: {_EXAMPLES[to]}"))
-    elif to is not PublishTo.ROOM:  # as in goim, a push to a room does not ask what its members accept
-        _check_heard(read, [population], problems)
-    return name if len(problems) == before else None
 
 
 def check_churn(entries: Sequence[Read], populations: Sequence[Population], problems: list[Problem]) -> None:
@@ -135,7 +126,7 @@ def check_event(read: Read, entries: Sequence[Read], end_s: float | None, proble
     if at_s is not None and end_s is not None and at_s >= end_s:
         message = f"{read.path}.at is {read.written('at')}, and the run is over at {end_s:g}s; expected a time before"
         problems.append(read.problem("at", message))
-    for key in ("who", "fraction", "node", "for", "reconnect", "room"):
+    for key in _EVENT_OPTIONS:
         if key not in keys and read.written(key):
             message = f"{read.path}.{key} does not go with do: {kind}; expected only at, do, {', '.join(keys)}"
             fits = ", ".join(other for other, its_keys in EVENT_KEYS.items() if key in its_keys)
@@ -147,11 +138,35 @@ def check_event(read: Read, entries: Sequence[Read], end_s: float | None, proble
         message = f"{read.path} is do: {kind} and has no {key}; expected {_EVENT_MEANINGS[key]}"
         example = _EVENT_EXAMPLES.get(key, f"who: {next(iter(names), 'viewers')}")
         problems.append(read.item.problem(f"{read.path}.{key}", message, example))
-    if "who" in keys and read.values.get("who") is not None:
-        _check_population(read, "who", names, problems)
+    if kind is EventKind.NETWORK and not any(key in read.bad or read.written(key) for key in _NETWORK_KEYS):
+        message = f"{read.path} is do: {kind} and says nothing of it; expected latency, jitter, bandwidth, or several"
+        problems.append(read.item.problem(f"{read.path}.latency", message, "latency: 200ms"))
+    if "who" in keys and read.values.get("who") is not None and check_population(read, "who", names, problems):
+        _check_who(read, kind, entries, problems)
 
 
-def _check_population(read: Read, key: str, names: Sequence[str], problems: list[Problem]) -> bool:
+def _check_who(read: Read, kind: EventKind, entries: Sequence[Read], problems: list[Problem]) -> None:
+    """A second login needs something by which it is known to be of the same client or user."""
+    needed = _WHO_NEEDS.get(kind)
+    entry = next(entry for entry in entries if entry.values.get("name") == read.values["who"])
+    if needed is None or needed in entry.bad or entry.values[needed] is not None:
+        return
+    message = f"{read.path} is do: {kind}, and the clients of {read.values['who']} have no {needed} of their own"
+    example = EXAMPLES[PublishTo(needed)]
+    problems.append(read.problem("who", message, f"in clients, {read.values['who']}: {example}"))
+
+
+def with_subscriptions(populations: Sequence[Population], events: Sequence[Event]) -> list[Population]:
+    """Return the populations as accepting all that some of their clients will, by the events, for a time."""
+    extended: list[Population] = []
+    for population in populations:
+        added = [event.ops for event in events if event.kind is EventKind.SUBSCRIBE and event.who == population.name]
+        accepts = dict.fromkeys([*population.accepts, *(op for ops in added for op in ops)])
+        extended.append(dataclasses.replace(population, accepts=tuple(accepts)))
+    return extended
+
+
+def check_population(read: Read, key: str, names: Sequence[str], problems: list[Problem]) -> bool:
     """Whether the name at a key is a population's."""
     name = read.values[key]
     if name in names:
@@ -162,33 +177,11 @@ def _check_population(read: Read, key: str, names: Sequence[str], problems: list
     return False
 
 
-def _check_no_other_keys(read: Read, to: PublishTo, source: str, problems: list[Problem]) -> None:
-    for key in ("rooms", "mids", "keys", "speed"):
-        if read.values.get(key) is None or key == source or (key == "speed" and to is PublishTo.ALL):
-            continue
-        fits = next((str(other) for other, name in _SOURCES.items() if name == key), str(PublishTo.ALL))
-        expected = f"only {source}" if source else "none, because all clients are meant"
-        if key == "speed":
-            expected = "no speed, which only a push to all has"
-        message = f"{read.path}.{key} does not go with to: {to}; expected {expected}"
-        problems.append(read.problem(key, message, f"to: {fits}"))
-
-
-def _check_heard(read: Read, populations: Sequence[Population], problems: list[Problem]) -> None:
-    """A push by mid, by key or to all reaches only clients that accept its operation."""
-    op = read.values.get("op")
-    if op is None or not populations or any(op in population.accepts for population in populations):
-        return
-    names = ", ".join(population.name for population in populations)
-    accepted = sorted({op for population in populations for op in population.accepts})
-    known = ", ".join(map(str, accepted)) if accepted else f"none; the default is {DEFAULT_OP}"
-    message = f"{read.path} sends op {op}, which no client of {names} accepts; expected one of {known}"
-    problems.append(read.problem("op", message, f"accepts: [{op}] in clients"))
-
-
-def _mids(population: Population) -> range:
+def mids_of(population: Population) -> range:
     """Return the mids of a population; without any, a range that overlaps none."""
-    return range(0) if population.mids is None else range(population.mids, population.mids + population.count)
+    if population.mids is None:
+        return range(0)
+    return range(population.mids, population.mids + -(-population.count // population.connections_per_mid))
 
 
 def _keys_overlap(one: Population, other: Population) -> bool:

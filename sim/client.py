@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic_ns
 from typing import TYPE_CHECKING, cast
 
+from protocol.bodies import serialize_operations
 from protocol.errors import WireError
 from protocol.frame import Frame, pack_frame, parse_frames
 from protocol.operation import Operation
 from protocol.raw import flatten
 from protocol.websocket import ClientUpgrade, MessageDecoder, serialize_message
+from sim.clocks import monotonic_ns
 from sim.ledger import Cursor, Stay
+from sim.membership import Change, Membership
 from sim.memo import CODE_BITS, Chunk, Entry, code_of
-from sim.scenario import PublishTo
 
 if TYPE_CHECKING:
     from sim.plan import ClientPlan
@@ -43,46 +44,52 @@ class SimClient(asyncio.Protocol):
         joined_ns: When the auth reply was read; 0 before.
         left_ns: When the connection ended, or the client decided to leave; 0 while it is there.
         leaving: Whether it ended by the client's own will.
+        comet: Place of its comet among those of the target; -1 before it connects.
         silenced, stopped: How many events keep it from sending heartbeats, and from reading.
+        unheard: Whether it has been silent, and comet has not answered a heartbeat since.
+        replaced: Whether another connection takes over its key, or has.
         streams: Streams it is a member of.
-        stays: When it was a member of which stream; None while that is its first whole connection.
+        members: When it was a member of which stream; None while that is its first whole connection.
     """
 
     __slots__ = (
-        "_former",
-        "_moving",
+        "comet",
         "cursors",
         "joined_ns",
         "leaving",
         "left_ns",
+        "members",
         "next",
         "plan",
+        "replaced",
         "rest",
         "silenced",
-        "stays",
         "stopped",
         "streams",
         "swarm",
+        "tally",
         "transport",
+        "unheard",
         "upgrade",
     )
 
     def __init__(self, swarm: Swarm, plan: ClientPlan, former: SimClient | None = None) -> None:
         self.swarm = swarm
         self.plan = plan
+        self.tally = swarm.tallies[plan.population]
         self.next = -1
         self.cursors: dict[int, Cursor] | None = None if former is None else former.close_books()
         self.rest = b""
         self.joined_ns = 0
         self.left_ns = 0
         self.leaving = False
+        self.comet = -1
         self.silenced = 0
         self.stopped = 0
+        self.unheard = False
+        self.replaced = False
         self.streams = plan.streams
-        self.stays: list[Stay] | None = None if former is None else former.memberships()
-        # Room asked for and when; streams left and when that was confirmed.
-        self._moving: tuple[str, int] | None = None
-        self._former: dict[int, int] | None = None
+        self.members: Membership | None = None if former is None else Membership(former.memberships())
         self.transport: asyncio.Transport | None = None
         self.upgrade: ClientUpgrade | None = None
 
@@ -99,20 +106,19 @@ class SimClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Count a delivery: the hot path of the whole simulator."""
-        swarm = self.swarm
-        chunk = swarm.chunks.get(data)
+        chunk = self.tally.chunks.get(data)
         if chunk is not None and chunk.first == self.next:
             self.next = chunk.next
             now = monotonic_ns()
             if now < chunk.until_ns:
                 chunk.waiting += 1
             else:
-                swarm.memo.roll(chunk, now)
+                self.tally.memo.roll(chunk, now)
             return
         try:
             self._receive(data, chunk, monotonic_ns())
         except (WireError, ValueError) as exc:
-            swarm.broken(self, str(exc))
+            self.swarm.broken(self, str(exc))
             self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -125,6 +131,11 @@ class SimClient(asyncio.Protocol):
     def is_in(self) -> bool:
         """Whether it has joined and not left."""
         return bool(self.joined_ns) and not self.left_ns
+
+    @property
+    def is_provoked(self) -> bool:
+        """Whether comet has a reason to end the connection that the scenario has given it."""
+        return self.unheard or self.replaced
 
     def leave(self) -> None:
         """Close the connection by its own will."""
@@ -144,13 +155,51 @@ class SimClient(asyncio.Protocol):
         if not self.stopped and self.transport is not None:
             self.transport.resume_reading()
 
-    def change_room(self, room: str) -> bool:
-        """Ask comet for another room, "" for none; False while the last change is not answered."""
-        if self._moving is not None:
-            return False
-        self._moving = (room, monotonic_ns())
+    def silence(self) -> None:
+        """Send no heartbeats, until speak() was called as often."""
+        self.silenced += 1
+        self.unheard = True
+
+    def speak(self) -> None:
+        """Send heartbeats again, if this was the last that kept it from it."""
+        self.silenced -= 1
+
+    # --- membership ---------------------------------------------------------
+
+    def change_room(self, room: str) -> None:
+        """Ask comet for another room, "" for none."""
+        plan = self.swarm.plan
+        enters = (plan.room_streams[room],) if room in plan.room_streams else ()
+        self._ask(Change(Operation.CHANGE_ROOM_REPLY, monotonic_ns(), plan.is_room, enters))
         self.send(Operation.CHANGE_ROOM, room.encode())
-        return True
+
+    def subscribe(self, operations: tuple[int, ...]) -> None:
+        """Ask comet for the pushes of more operations."""
+        enters = self.swarm.plan.accepted(self.plan.token, operations)
+        self._ask(Change(Operation.SUB_REPLY, monotonic_ns(), lambda stream: False, enters))
+        self.send(Operation.SUB, serialize_operations(operations))
+
+    def unsubscribe(self, operations: tuple[int, ...]) -> None:
+        """Ask comet for no more pushes of some operations."""
+        leaves = self.swarm.plan.accepted(self.plan.token, operations)
+        self._ask(Change(Operation.UNSUB_REPLY, monotonic_ns(), leaves.__contains__))
+        self.send(Operation.UNSUB, serialize_operations(operations))
+
+    def give_way(self, asked_ns: int, now_ns: int) -> None:
+        """Leave what goes by key and mid to another connection with the same ones, which has asked for it and is in."""
+        self._save_cursor()
+        left = [stream for stream in self.streams if self.swarm.plan.is_login(stream)]
+        self._membership().leave(left, asked_ns, now_ns)
+        self.streams = tuple(stream for stream in self.streams if stream not in left)
+
+    def _ask(self, change: Change) -> None:
+        self._membership().ask(change)
+
+    def _membership(self) -> Membership:
+        if self.members is None:
+            self.members = Membership([])
+            self.members.enter(self.streams, self.joined_ns, self.comet)
+        return self.members
 
     def hang_up(self) -> None:
         """End the connection at once, if there is one."""
@@ -202,15 +251,15 @@ class SimClient(asyncio.Protocol):
             return
         new = self._take(entries)
         if is_memo and new:
-            self._count(self.swarm.memo.add(data, tuple(entries)), now)
+            self._count(self.tally.memo.add(data, tuple(entries)), now)
         elif new:
-            self.swarm.record(tuple(entries), now, 1)
+            self.tally.record(tuple(entries), now, 1)
 
     def _count(self, chunk: Chunk, now: int) -> None:
         if now < chunk.until_ns:
             chunk.waiting += 1
         else:
-            self.swarm.memo.roll(chunk, now)
+            self.tally.memo.roll(chunk, now)
 
     def _decode(self, data: bytes) -> tuple[list[Frame], int]:
         """Return the application's frames in the bytes, and how many bytes they took."""
@@ -249,15 +298,18 @@ class SimClient(asyncio.Protocol):
     def _control(self, frame: Frame, now: int) -> None:
         if frame.op == Operation.AUTH_REPLY and not self.joined_ns:
             self.joined_ns = now
-            if self.stays is not None:
-                self.stays += [Stay(stream, now) for stream in self.streams]
+            if self.members is not None:
+                self.members.enter(self.streams, now, self.comet)
             self.swarm.joined(self)
         elif frame.op == Operation.HEARTBEAT_REPLY:
             self.swarm.heartbeat_replies += 1
-        elif frame.op == Operation.CHANGE_ROOM_REPLY and self._moving is not None:
-            self._moved(now)
-        else:
+            if not self.silenced:
+                self.unheard = False
+        elif self.members is None or (streams := self.members.confirm(frame.op, self.streams, now, self.comet)) is None:
             self.swarm.foreign += 1
+        else:
+            self._save_cursor()  # no chunk of what it has left is counted unseen from now on
+            self.streams = streams
 
     def _take(self, entries: tuple[Entry, ...] | list[Entry]) -> bool:
         """Move the cursors; return whether all were new to this client, recording none of them then.
@@ -265,7 +317,7 @@ class SimClient(asyncio.Protocol):
         When some are duplicates, or not for this client, the others are recorded here.
         """
         self._save_cursor()
-        swarm = self.swarm
+        tally = self.tally
         cursors = self.cursors
         if cursors is None:
             cursors = self.cursors = {}
@@ -273,8 +325,8 @@ class SimClient(asyncio.Protocol):
         last = -1
         for entry in entries:
             stream, sequence = entry.stream, entry.sequence
-            if stream not in self.streams and not self._is_moving_with(entry):
-                swarm.deliveries[entry.phase].unexpected += 1
+            if stream not in self.streams and not self._admits(entry):
+                tally.delivery(entry.cell).unexpected += 1
                 continue
             cursor = cursors.get(stream)
             if cursor is None:
@@ -283,69 +335,35 @@ class SimClient(asyncio.Protocol):
             is_new = cursor.take(sequence)
             last = stream
             if not is_new:
-                swarm.deliveries[entry.phase].duplicated += 1
+                tally.delivery(entry.cell).duplicated += 1
                 continue
             if sequence < highest:
-                swarm.late[stream, sequence, highest] += 1
+                tally.late[stream, sequence, highest] += 1
             fresh.append(entry)
-        # Not in a room it has left or not entered yet: there each message has to be looked at.
+        # Not in a stream it has left or not entered yet: there each message has to be looked at.
         if last in self.streams and not self.rest:
             self.next = code_of(last, cursors[last].next)
         if len(fresh) == len(entries):
             return True
         if fresh:
-            swarm.record(tuple(fresh), monotonic_ns(), 1)
+            tally.record(tuple(fresh), monotonic_ns(), 1)
         return False
 
-    # --- rooms --------------------------------------------------------------
-
-    def _is_moving_with(self, entry: Entry) -> bool:
-        """Whether a message is of the room it is about to enter, or of one it left after the message was published."""
-        if self._moving is not None and self.swarm.plan.room_streams.get(self._moving[0]) == entry.stream:
-            return True
-        return self._former is not None and entry.intended_ns <= self._former.get(entry.stream, 0)
-
-    def _moved(self, now: int) -> None:
-        """Close the books of the old room at the time of the request, and open those of the new one now."""
-        assert self._moving is not None
-        room, asked_ns = self._moving
-        self._moving = None
-        self._save_cursor()  # no chunk of the old room is counted unseen from now on
-        stays = self._end_room(asked_ns)
-        former = self._former = self._former or {}
-        former.update((stream, now) for stream in self.streams if self._is_room(stream))
-        new = self.swarm.plan.room_streams.get(room)
-        self.streams = tuple(stream for stream in self.streams if not self._is_room(stream))
-        if new is not None:
-            self.streams += (new,)
-            stays.append(Stay(new, now))
-
-    def _end_room(self, asked_ns: int) -> list[Stay]:
-        if self.stays is None:
-            self.stays = [Stay(stream, self.joined_ns) for stream in self.plan.streams]
-        for stay in self.stays:
-            if stay.until_ns is None and self._is_room(stay.stream):
-                stay.until_ns, stay.by_will = asked_ns, True
-        return self.stays
-
-    def _is_room(self, stream: int) -> bool:
-        return self.swarm.plan.streams[stream].to is PublishTo.ROOM
+    def _admits(self, entry: Entry) -> bool:
+        return self.members is not None and self.members.admits(entry.stream, entry.intended_ns)
 
     # --- for the ledger -----------------------------------------------------
 
     def memberships(self) -> list[Stay]:
         """Return when it was a member of which stream, on this connection and those before; call it at the end."""
-        if self._moving is not None:
-            self._end_room(self._moving[1])  # the answer never came
         until_ns = self.left_ns or None
-        if self.stays is None:
-            if not self.joined_ns:
-                return []
-            return [Stay(stream, self.joined_ns, until_ns, self.leaving) for stream in self.plan.streams]
-        for stay in self.stays:
-            if stay.until_ns is None:
-                stay.until_ns, stay.by_will = until_ns, self.leaving
-        return self.stays
+        by_will = self.leaving or self.is_provoked
+        trouble = self.swarm.networks.take_trouble(self)
+        if self.members is not None:
+            return self.members.close(until_ns, by_will=by_will, trouble=trouble)
+        if not self.joined_ns:
+            return []
+        return [Stay(stream, self.joined_ns, until_ns, by_will, self.comet, trouble) for stream in self.plan.streams]
 
     def _save_cursor(self) -> None:
         if self.next >= 0 and self.cursors is not None:

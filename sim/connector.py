@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import ssl
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sim.client import SimClient
-from sim.connect import open_from, source_of
+from sim.connect import open_from, source_of, tls_context
 from sim.plan import Plan
 from sim.scenario import Backoff
-from sim.target import Target
+from sim.spread import connect_starts
+from sim.target import Target, comet_of
 
 if TYPE_CHECKING:
     from sim.swarm import Swarm
@@ -35,23 +38,30 @@ class Connector:
     Attributes:
         failures: Why clients did not get in the first time, {reason: clients}.
         again_failures: Why attempts to come back failed, {reason: attempts}.
+        second_failures: Why second logins failed, {reason: logins}.
+        second_logins: Those that did not.
         reconnects: Clients that came back.
     """
 
     def __init__(self, swarm: Swarm, plan: Plan, target: Target, *, part: int, parts: int) -> None:
         self.failures: Counter[str] = Counter()
         self.again_failures: Counter[str] = Counter()
+        self.second_failures: Counter[str] = Counter()
         self.reconnects = 0
+        self.second_logins = 0
         self._swarm = swarm
         self._plan = plan
         self._target = target
         self._parts = parts
         self._all = plan.scenario.client_count
-        self._random = random.Random(f"{plan.scenario.seed}/backoff/{part}")
         self._joining: dict[SimClient, asyncio.Future[None]] = {}
-        self._slots = [
-            asyncio.Semaphore(max(1, population.connect_inflight // parts)) for population in plan.scenario.clients
+        populations = plan.scenario.clients
+        self._slots = [asyncio.Semaphore(max(1, one.connect_inflight // parts)) for one in populations]
+        self._tls: list[ssl.SSLContext | None] = [
+            tls_context(one, target) if any(transport.is_tls for transport, _ in one.transports) else None
+            for one in populations
         ]
+        self._returns: Counter[int] = Counter()  # by index: times a client has set out to come back
         self._returning: set[asyncio.Task[None]] = set()
 
     @property
@@ -65,8 +75,10 @@ class Connector:
         for client in self._swarm.clients:
             groups[client.plan.population].append(client)
         async with asyncio.TaskGroup() as together:
+            base = 0
             for index, group in enumerate(groups):
-                together.create_task(self._connect_group(index, group))
+                together.create_task(self._connect_group(index, base, group), name=f"connect population {index}")
+                base += self._plan.scenario.clients[index].count
 
     def joined(self, client: SimClient) -> None:
         """Note that a client has read its auth reply."""
@@ -95,23 +107,46 @@ class Connector:
         self._returning.add(task)
         task.add_done_callback(self._returning.discard)
 
-    async def _connect_group(self, index: int, group: list[SimClient]) -> None:
+    def slots(self, client: SimClient) -> asyncio.Semaphore:
+        """Return what bounds the connects under way of a client's population; log_in() is called with one in hand."""
+        return self._slots[client.plan.population]
+
+    async def log_in(self, client: SimClient, beside: SimClient, *, other_comet: bool) -> bool:
+        """Connect a second connection of a client.
+
+        Args:
+            client: The new connection.
+            beside: The one that is there.
+            other_comet: To the comet after that one's, instead of the same.
+
+        Returns:
+            Whether it got in; `second_failures` has the reason when it did not.
+        """
+        comets = len(self._target.comets(client.plan.transport))
+        reason = await self._attempt(client, (beside.comet + other_comet) % comets)
+        if reason:
+            self.second_failures[reason] += 1
+            return False
+        self.second_logins += 1
+        return True
+
+    async def _connect_group(self, index: int, base: int, group: list[SimClient]) -> None:
         """Start connects on a schedule of their own; at most so many are under way."""
         loop = asyncio.get_running_loop()
-        rate = self._plan.scenario.clients[index].connect_rate_per_s / self._parts
+        starts = connect_starts(self._plan.scenario.clients[index], self._plan.scenario.seed)
         slots = self._slots[index]
         begin = loop.time()
         async with asyncio.TaskGroup() as started:
-            for number, client in enumerate(group):
-                wait = begin + number / rate - loop.time()
+            for client in group:
+                wait = begin + starts[client.plan.index - base] - loop.time()
                 if wait > 0.001:
                     await asyncio.sleep(wait)
                 await slots.acquire()
-                started.create_task(self._connect_first(client, slots), name=f"connect client {client.plan.index}")
+                started.create_task(self._connect_first(client, slots), name="connect client")
 
     async def _connect_first(self, client: SimClient, slots: asyncio.Semaphore) -> None:
         try:
-            reason = await self._attempt(client)
+            reason = await self._attempt(client, self._comet(client))
         finally:
             slots.release()
         if reason:
@@ -121,35 +156,41 @@ class Connector:
             self._swarm.connected += 1
 
     async def _return(self, client: SimClient, backoff: Backoff, away_s: float | None) -> None:
-        low_s = backoff.min_s
-        slots = self._slots[client.plan.population]
-        for attempt in itertools.count():
-            if away_s is None or attempt:
-                # Drawn, or all that were cut off in one instant would come back in one.
-                await asyncio.sleep(self._random.uniform(low_s, max(min(low_s * 2, backoff.max_s), low_s)))
-                low_s = max(min(low_s * 2, backoff.max_s), _MIN_WAIT_S)
-            else:
-                await asyncio.sleep(away_s)
+        slots = self.slots(client)
+        waits = self._waits(client.plan.index, backoff)
+        for attempt, wait_s in enumerate(waits if away_s is None else itertools.chain([away_s], waits)):
+            await asyncio.sleep(wait_s)
             async with slots:
                 client = self._swarm.renew(client)
-                reason = await self._attempt(client, attempt)
+                # Where it failed it goes on to the next comet.
+                reason = await self._attempt(client, self._comet(client, attempt))
             if not reason:
                 self.reconnects += 1
                 return
             self.again_failures[reason] += 1
 
-    async def _attempt(self, client: SimClient, attempt: int = 0) -> str:
+    def _waits(self, index: int, backoff: Backoff) -> Iterator[float]:
+        """Yield the waits of a client before each attempt to come back."""
+        self._returns[index] += 1
+        # Drawn, or all that were cut off in one instant would come back in one; and of its own for each client and
+        # return, for in which order clients lose their connections is left to chance.
+        draws = random.Random(f"{self._plan.scenario.seed}/backoff/{index}/{self._returns[index]}")
+        low_s = backoff.min_s
+        while True:
+            yield draws.uniform(low_s, max(min(low_s * 2, backoff.max_s), low_s))
+            low_s = max(min(low_s * 2, backoff.max_s), _MIN_WAIT_S)
+
+    def _comet(self, client: SimClient, attempt: int = 0) -> int:
+        comets = len(self._target.comets(client.plan.transport))
+        return (comet_of(client.plan.index, comets) + attempt) % comets
+
+    async def _attempt(self, client: SimClient, comet: int) -> str:
         """Connect and authenticate; return why it failed, "" when it did not."""
-        loop = asyncio.get_running_loop()
-        host, port = self._target.address(client.plan.index, is_ws=client.plan.is_ws, attempt=attempt)
-        source = source_of(client.plan.index, self._all, host)
-        joined = self._joining[client] = loop.create_future()
+        client.comet = comet
+        joined = self._joining[client] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                if source is None:
-                    await loop.create_connection(lambda: client, host, port)
-                else:
-                    await loop.create_connection(lambda: client, sock=await open_from(source, host, port))
+                await self._open(client, *self._target.comets(client.plan.transport)[comet])
                 await joined
         except TimeoutError:
             reason = "no auth reply in time"
@@ -167,3 +208,22 @@ class Connector:
             return ""  # the reply came in the moment in which the time was up
         client.hang_up()
         return reason
+
+    async def _open(self, client: SimClient, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        plan = client.plan
+        networks = self._swarm.networks
+        if (way := networks.way(plan.index)) is not None:
+            await way.pass_through()
+        source = source_of(plan.index, self._all, host, self._plan.scenario.clients[plan.population].sources)
+        tls = self._tls[plan.population] if plan.transport.is_tls else None
+        if source is not None:
+            sock = await open_from(source, host, port)
+            await loop.create_connection(
+                lambda: networks.protocol(plan.index, client),
+                sock=sock,
+                ssl=tls,
+                server_hostname=host if tls is not None else None,
+            )
+        else:
+            await loop.create_connection(lambda: networks.protocol(plan.index, client), host, port, ssl=tls)

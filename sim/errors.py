@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Problem", "ScenarioError", "SimError", "TargetError"]
+__all__ = ["Problem", "RunInterruptedError", "ScenarioError", "SimError", "TargetError"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,10 @@ class SimError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class RunInterruptedError(SimError):
+    """A run was ended by whoever started it, before anything was measured."""
 
 
 class ScenarioError(SimError):

@@ -55,10 +55,14 @@ def check_searchable(scenario: Scenario) -> None:
     """Find out before anything starts whether a search can find something.
 
     Raises:
-        ScenarioError: nothing is published while it is measured, or nothing is expected.
+        ScenarioError: nothing is published while it is measured, some of it in a closed loop, or nothing is expected.
     """
     problems = []
-    if mean_rate_per_s(scenario) <= 0:
+    closed = [publisher.name for publisher in scenario.publish if publisher.closed is not None]
+    if closed:
+        message = f"{', '.join(closed)}: the rate of a closed loop is a result; --find-max needs one to raise"
+        problems.append(Problem(scenario.path, 0, 0, "publish", message, "rate: 40/s in place of closed"))
+    elif mean_rate_per_s(scenario) <= 0:
         message = "nothing is published in a measured phase; --find-max needs a rate to raise"
         problems.append(Problem(scenario.path, 0, 0, "publish", message))
     if not scenario.expect:

@@ -7,140 +7,14 @@ from typing import Any
 
 from sim import kinds
 from sim.fields import REQUIRED, Either, Field, Kind, ListOf, Section, Spec
+from sim.format_clients import CLIENTS, NETWORK_FIELDS, RECONNECT
+from sim.format_expect import EXPECTATION
+from sim.format_publish import FEED, PUBLISH
 from sim.kinds import one_of
-from sim.scenario import DEFAULT_OP, Arrival, EventKind, PublishTo
+from sim.scenario import EventKind, Side
 
-__all__ = ["CLIENTS", "EVENT", "EVENT_DOCS", "EVENT_KEYS", "PHASE", "PUBLISH", "SCENARIO", "scenario_schema"]
+__all__ = ["CLIENTS", "EVENT", "EVENT_DOCS", "EVENT_KEYS", "FEED", "PHASE", "PUBLISH", "SCENARIO", "scenario_schema"]
 
-UNIFORM = Section(
-    (
-        Field("min", kinds.SIZE, "Smallest size; every size up to `max` is as likely."),
-        Field("max", kinds.SIZE, "Largest size."),
-    ),
-)
-LOGNORMAL = Section(
-    (
-        Field("median", kinds.SIZE, "Half of the messages are smaller; a few are much larger, as in real chats."),
-        Field("sigma", kinds.SIGMA, "Spread: standard deviation of the size's natural logarithm.", 1.0, "1.0"),
-        Field("max", kinds.SIZE, "Larger draws are cut to it.", 65536, "64KiB"),
-    )
-)
-DISTRIBUTION = Section(
-    (
-        Field("uniform", UNIFORM, "Every size from min to max is as likely."),
-        Field("lognormal", LOGNORMAL, "Most near the median, a few much larger, as in real chats."),
-    ),
-    one_of=True,
-)
-TRANSPORT = Section(
-    (
-        Field("tcp", kinds.SHARE, "Share of the clients on TCP.", None, "the rest"),
-        Field("ws", kinds.SHARE, "Share of the clients on WebSocket.", None, "the rest"),
-    )
-)
-CONNECT = Section(
-    (
-        Field("rate", kinds.RATE, "Connects started a second.", 1000.0, "1000/s"),
-        Field("inflight", kinds.INFLIGHT, "Connects under way at any time, at most.", 200, "200"),
-    )
-)
-RECONNECT = Section(
-    (
-        Field(
-            "backoff",
-            kinds.BACKOFF,
-            "Wait before each attempt to connect: `100ms..2s` begins with 100 ms, doubled by each failure up to 2 s; "
-            "chance takes up to half of it off. `500ms` does not grow.",
-        ),
-    )
-)
-CHURN = Section(
-    (
-        Field("rate", kinds.RATE, "Clients of the population that leave a second; which ones is drawn by the seed."),
-        Field("away", kinds.BACKOFF, "How long each stays away: `1s`, or drawn from `500ms..2s`."),
-    )
-)
-CLIENTS = Section(
-    (
-        Field("name", kinds.NAME, "What publishers, events and reports call this population."),
-        Field("count", kinds.COUNT, "Number of clients, from 1."),
-        Field(
-            "transport", Either(one_of(("tcp", "ws")), TRANSPORT), "`tcp`, `ws`, or the share of each.", "tcp", "tcp"
-        ),
-        Field(
-            "room",
-            kinds.ROOM,
-            "Room key such as `live://1`; `live://${1..4}` spreads the clients over four rooms, one after the other.",
-            None,
-            "no room",
-        ),
-        Field(
-            "mid",
-            kinds.MID,
-            "Mid of the first client, `1000` or `${1000..}`; the next has the next. No two populations share one.",
-            None,
-            "0 for all",
-        ),
-        Field(
-            "key",
-            kinds.KEY,
-            "What keys begin with: `viewer-` gives `viewer-0`, `viewer-1` and so on.",
-            None,
-            "made by logic",
-        ),
-        Field(
-            "accepts",
-            ListOf(kinds.OP),
-            "Operations taken from pushes by mid, by key and to all. A push to a room asks nobody, as in goim.",
-            (DEFAULT_OP,),
-            "[1000]",
-        ),
-        Field("connect", CONNECT, "How fast the clients connect, before the first phase begins.", None),
-        Field("heartbeat", kinds.DURATION, "Time between a client's heartbeats.", 30.0, "30s"),
-        Field(
-            "reconnect",
-            RECONNECT,
-            "What a client does that loses its connection without wanting to.",
-            None,
-            "it stays away",
-        ),
-        Field("churn", CHURN, "Clients that leave and come back while the phases run.", None, "all stay"),
-    )
-)
-PUBLISH = Section(
-    (
-        Field("to", one_of(tuple(PublishTo)), "Which of goim's pushes: `room`, `mid`, `key` or `all`."),
-        Field("rooms", kinds.POPULATION, "The population whose rooms are pushed to in turn.", None, "needed by `room`"),
-        Field("mids", kinds.POPULATION, "The population whose mids are pushed to in turn.", None, "needed by `mid`"),
-        Field("keys", kinds.POPULATION, "The population whose keys are pushed to in turn.", None, "needed by `key`"),
-        Field("rate", kinds.RATE, "Messages a second over all its targets together."),
-        Field(
-            "burst",
-            kinds.BURST,
-            "Messages that leave at one instant, to targets in turn; the rate still counts messages.",
-            1,
-            "1",
-        ),
-        Field(
-            "arrival",
-            one_of(tuple(Arrival)),
-            "`uniform`: evenly spaced. `poisson`: at random, as when many people write who do not know of each other; "
-            "as many in each phase.",
-            Arrival.UNIFORM,
-            "uniform",
-        ),
-        Field("size", Either(kinds.SIZE, DISTRIBUTION), "Bytes of a message's body, from 24.", 64, "64"),
-        Field("op", kinds.OP, "Operation, from 18 (goim's own are below).", DEFAULT_OP, "1000"),
-        Field(
-            "speed",
-            kinds.SPEED,
-            "With `to: all`: messages a second each comet sends at most; 0 for no limit.",
-            None,
-            "0",
-        ),
-        Field("name", kinds.NAME, "What reports call this publisher.", None, "made up"),
-    )
-)
 PHASE = Section(
     (
         Field("name", kinds.NAME, "What expectations and reports call this phase."),
@@ -166,6 +40,16 @@ EVENT_KEYS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.STOP_READING: ("who", "fraction", "for"),
     EventKind.SILENCE: ("who", "fraction", "for"),
     EventKind.CHANGE_ROOM: ("who", "fraction", "room"),
+    EventKind.SUBSCRIBE: ("who", "fraction", "ops"),
+    EventKind.UNSUBSCRIBE: ("who", "fraction", "ops"),
+    EventKind.TAKE_OVER: ("who", "fraction", "comet"),
+    EventKind.ADD_DEVICE: ("who", "fraction", "comet", "for"),
+    EventKind.NETWORK: ("who", "fraction", "latency", "jitter", "bandwidth", "for"),
+    EventKind.STALL: ("who", "fraction", "for"),
+    EventKind.BLACK_HOLE: ("who", "fraction", "for"),
+    EventKind.RESET: ("who", "fraction", "for"),
+    EventKind.CUT: ("who", "fraction", "for"),
+    EventKind.HALF_OPEN: ("who", "fraction", "side", "for"),
     EventKind.KILL: ("node",),
     EventKind.PAUSE: ("node", "for"),
     EventKind.RESTART: ("node",),
@@ -177,6 +61,20 @@ EVENT_DOCS: Mapping[EventKind, str] = {
     EventKind.STOP_READING: "The clients leave what arrives in the socket: slow consumers.",
     EventKind.SILENCE: "The clients send no heartbeats; comet closes who is silent for too long.",
     EventKind.CHANGE_ROOM: "The clients ask comet for another room (operation 12).",
+    EventKind.SUBSCRIBE: "The clients accept `ops` too (operation 14).",
+    EventKind.UNSUBSCRIBE: "The clients accept `ops` no longer (operation 16).",
+    EventKind.TAKE_OVER: "The clients log in once more with the same key, on a second connection that takes over; "
+    "comet may end the first.",
+    EventKind.ADD_DEVICE: "The clients' users log in once more: a second connection with the same mid and a key of "
+    "its own.",
+    EventKind.NETWORK: "The clients' network gets worse by `latency`, `jitter` and `bandwidth`; what goes on already "
+    "stays, delays add up, and of two bandwidths the lower one holds.",
+    EventKind.STALL: "Nothing gets through, either way; then everything does, late: a phone in a tunnel.",
+    EventKind.BLACK_HOLE: "What either side sends vanishes, and nobody is told; at its end the connection is reset: "
+    "a router that forgot it.",
+    EventKind.RESET: "The connection ends on both sides with a RST; with `for`, new ones are refused as long.",
+    EventKind.CUT: "The connection ends on both sides with a FIN; with `for`, new ones are refused as long.",
+    EventKind.HALF_OPEN: "One side's end is gone, and the other does not hear of it; after `for` it is reset.",
     EventKind.KILL: "The node's process ends as by `kill -9`; the cluster starts it again.",
     EventKind.PAUSE: "The node's process stands still, as by `kill -STOP`, and then goes on.",
     EventKind.RESTART: "The node's process stops in good order and starts again.",
@@ -196,10 +94,33 @@ EVENT = Section(
             "100%",
         ),
         Field("node", kinds.NODE, "The node, as `imctl ps` shows it: `comet-1`, `core`.", None, "needed for nodes"),
-        Field("for", kinds.DURATION, "How long it goes on. A `pause` always has it.", None, "to the end"),
+        Field(
+            "for",
+            kinds.DURATION,
+            "How long it goes on. A `pause` always has it; a `reset` or `cut` without it is over at once.",
+            None,
+            "to the end",
+        ),
         Field("reconnect", RECONNECT, "With `disconnect`: when the clients come back.", None, "they stay away"),
         Field(
             "room", kinds.NEW_ROOM, "With `change_room`: where to; `none` for out of every room.", None, "needed by it"
+        ),
+        Field("ops", ListOf(kinds.OP, at_least=1), "With `subscribe`, `unsubscribe`: which.", None, "needed by them"),
+        Field(
+            "comet",
+            one_of(("same", "other")),
+            "With `take_over` and `add_device`: the comet of the first connection, or the next one.",
+            "same",
+            "same",
+        ),
+        *NETWORK_FIELDS,
+        Field(
+            "side",
+            one_of(tuple(Side)),
+            "With `half_open`: whose end is gone. The `client`: it comes back if it can, and comet keeps the old "
+            "connection. The `comet`: it ends the session, and the client waits for messages that never come.",
+            Side.CLIENT,
+            "client",
         ),
     )
 )
@@ -214,12 +135,32 @@ SCENARIO = Section(
             "no other",
         ),
         Field("name", kinds.NAME, "What reports call this scenario: letters, digits, _ and -."),
-        Field("seed", kinds.SEED, "Same seed: same schedule, same sizes, the same clients chosen by events.", 1, "1"),
+        Field(
+            "seed",
+            kinds.SEED,
+            "Same seed: same schedule, same contents and sizes, the same clients chosen by events.",
+            1,
+            "1",
+        ),
         Field("clients", ListOf(CLIENTS, at_least=1), "Populations of clients that are alike."),
-        Field("publish", ListOf(PUBLISH), "Open-loop streams of messages.", (), "nothing is sent"),
+        Field("feeds", ListOf(FEED), "Files of rows that messages take texts and targets from.", (), "none"),
+        Field("publish", ListOf(PUBLISH), "Streams of messages.", (), "nothing is sent"),
         Field("phases", ListOf(PHASE, at_least=1), "The time line; connecting comes before the first."),
         Field("events", ListOf(EVENT), "Faults and changes on the time line.", (), "nothing happens"),
-        Field("expect", ListOf(kinds.EXPECT), "What must hold for the run to pass.", (), "every run passes"),
+        Field(
+            "trace",
+            kinds.TRACE,
+            "Messages a second that are followed through the nodes, for `hops_ms`; `none` for none.",
+            5.0,
+            "5/s",
+        ),
+        Field(
+            "expect",
+            ListOf(Either(kinds.EXPECT, EXPECTATION)),
+            "What must hold for the run to pass; a mapping says more about one.",
+            (),
+            "every run passes",
+        ),
     )
 )
 

@@ -13,11 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sim.fields import REQUIRED, Either, Field, Section
-from sim.format import CLIENTS, EVENT, EVENT_DOCS, EVENT_KEYS, PHASE, PUBLISH, SCENARIO
+from sim.format import CLIENTS, EVENT, EVENT_DOCS, EVENT_KEYS, FEED, PHASE, PUBLISH, SCENARIO
+from sim.format_expect import EXPECTATION
 
 __all__ = ["main", "with_tables"]
 
-_SECTIONS = {"scenario": SCENARIO, "clients": CLIENTS, "publish": PUBLISH, "phases": PHASE, "events": EVENT}
+_SECTIONS = {
+    "scenario": SCENARIO,
+    "clients": CLIENTS,
+    "feeds": FEED,
+    "publish": PUBLISH,
+    "phases": PHASE,
+    "events": EVENT,
+    "expect": EXPECTATION,
+}
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -46,7 +55,8 @@ def _rows(section: Section, path: str) -> Iterator[str]:
         inner = known.spec.mapping if isinstance(known.spec, Either) else known.spec
         # A section that only holds keys with defaults of their own has nothing to say for itself.
         if not isinstance(known.spec, Section) or known.shown:
-            yield f"| `{name}` | {_default(known)} | {known.doc} |"
+            default = "one of these" if section.one_of and len(section.fields) > 1 else _default(known)
+            yield f"| `{name}` | {default} | {known.doc} |"
         if isinstance(inner, Section):
             yield from _rows(inner, f"{name}.")
 

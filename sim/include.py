@@ -9,7 +9,7 @@ from pathlib import Path
 from sim.errors import Problem
 from sim.yaml_tree import Item, parse_tree
 
-__all__ = ["merge_included", "read_text"]
+__all__ = ["beside", "merge_included", "read_text"]
 
 MAX_DEPTH = 8
 """Files that include one another, at most."""
@@ -22,6 +22,16 @@ def merge_included(root: Item, file: str, env: Mapping[str, str], problems: list
     the included file has. Each value keeps its own file and line.
     """
     return _merge_included(root, (Path(file),), env, problems)
+
+
+def beside(item: Item, file: str) -> Path:
+    """Return the path that an item names: from the folder of the file it stands in, which may be an included one.
+
+    Args:
+        item: A text.
+        file: The scenario's path, for an item that an option gave.
+    """
+    return Path(item.file if item.line else file).parent / str(item.value)
 
 
 def read_text(path: Path) -> str:

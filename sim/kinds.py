@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +16,16 @@ from sim.yaml_tree import Scalar
 __all__ = [
     "AT",
     "BACKOFF",
+    "BANDWIDTH",
     "BOOL",
     "BURST",
+    "CONNECTIONS",
     "COUNT",
+    "DELAY",
     "DURATION",
+    "EVENT",
     "EXPECT",
+    "EXPONENT",
     "FILE",
     "FACTORS",
     "FRACTION",
@@ -30,6 +36,7 @@ __all__ = [
     "NEW_ROOM",
     "NODE",
     "OP",
+    "PEM",
     "POPULATION",
     "RATE",
     "ROOM",
@@ -37,7 +44,10 @@ __all__ = [
     "SHARE",
     "SIGMA",
     "SIZE",
+    "SOURCE",
     "SPEED",
+    "TRACE",
+    "WEIGHT",
     "one_of",
 ]
 
@@ -46,7 +56,12 @@ FIRST_FREE_OP = 18
 
 MAX_CLIENTS = 1_000_000
 MAX_ROOMS = 100_000
+MAX_SOURCES = 65_536
 MAX_DURATION_S = 720 * 3600.0
+MAX_DELAY_S = 60.0
+"""A run waits for what is on its way at its end."""
+
+MAX_TRACE_PER_S = 100.0
 MAX_MID = 2**63 - 1 - MAX_CLIENTS
 """A mid is an int64 on goim's wire."""
 
@@ -124,6 +139,25 @@ def _parse_room(value: Scalar) -> tuple[str, ...]:
     return rooms
 
 
+def _parse_source(value: Scalar) -> tuple[str, ...]:
+    """Return the addresses of `127.0.0.2` or `127.0.0.2..127.0.0.9`."""
+    first, dots, last = value.partition("..") if isinstance(value, str) else ("", "", "")
+    try:
+        low = ipaddress.ip_address(first.strip())
+        high = ipaddress.ip_address(last.strip()) if dots else low
+    except ValueError:
+        raise ValueError from None
+    if low.version != high.version or not 0 <= int(high) - int(low) < MAX_SOURCES:
+        raise ValueError(f"a range that goes up and has at most {MAX_SOURCES} addresses")
+    return tuple(str(low + number) for number in range(int(high) - int(low) + 1))
+
+
+def _parse_weight(value: Scalar) -> float:
+    if not units.is_number(value) or not 0 <= float(value or 0) <= 1e9:
+        raise ValueError
+    return float(value or 0)
+
+
 def _parse_new_room(value: Scalar) -> str:
     """Return the room key of `live://1`; empty for `none`."""
     if value == "none":
@@ -131,6 +165,14 @@ def _parse_new_room(value: Scalar) -> str:
     if not isinstance(value, str) or not _ROOM.fullmatch(value):
         raise ValueError
     return value
+
+
+def _parse_trace(value: Scalar) -> float:
+    """Return messages a second; 0 for `none`."""
+    rate_per_s = 0.0 if value == "none" else units.parse_rate_per_s(value)
+    if value != "none" and not 0 < rate_per_s <= MAX_TRACE_PER_S:
+        raise ValueError(f"{units.RATE}, over 0 and at most {MAX_TRACE_PER_S:g}/s, or none")
+    return rate_per_s
 
 
 def _parse_mid(value: Scalar) -> int:
@@ -215,6 +257,18 @@ DURATION = Kind(
     _positive(units.parse_duration_s, units.DURATION, MAX_DURATION_S, "720h"),
     _unit_schema(_DURATION),
 )
+DELAY = Kind(
+    "a duration such as 50ms, at most 1m",
+    "50ms",
+    _positive(units.parse_duration_s, units.DURATION, MAX_DELAY_S, "1m"),
+    _unit_schema(_DURATION),
+)
+BANDWIDTH = Kind(
+    units.BANDWIDTH,
+    "1MB/s",
+    _positive(units.parse_bandwidth_bytes_per_s, units.BANDWIDTH, 1e12, "1000GB/s"),
+    _unit_schema(_NUMBER + r"([kKmMgG][iI]?)?B\s*/\s*s\s*"),
+)
 AT = Kind("a time from the start of the first phase, such as 8s", "8s", _parse_at, _unit_schema(_DURATION))
 BACKOFF = Kind(units.DURATION_RANGE, "100ms..2s", _parse_backoff, _unit_schema(rf"{_DURATION}\s*(\.\.\s*{_DURATION})?"))
 RATE = Kind(
@@ -223,6 +277,7 @@ RATE = Kind(
     _positive(units.parse_rate_per_s, units.RATE, 1e6, "1000000/s"),
     _unit_schema(_NUMBER + r"/\s*(s|m|h)\s*"),
 )
+TRACE = Kind(f"{units.RATE}, or none", "5/s", _parse_trace, _unit_schema(rf"(none|{_NUMBER}/\s*(s|m|h)\s*)"))
 SHARE = Kind(units.SHARE, "70%", units.parse_share, _unit_schema(_NUMBER + r"%\s*"))
 FRACTION = Kind(units.SHARE, "20%", _parse_fraction, _unit_schema(_NUMBER + r"%\s*"))
 FACTORS = Kind(units.RAMP, "x4", _parse_factors, _unit_schema(rf"x{_NUMBER}(\.\.\s*x{_NUMBER})?"))
@@ -262,12 +317,25 @@ SIZE = Kind(
         ]
     },
 )
+CONNECTIONS = _whole(1, 1000, "a whole number from 1 to 1000", "3")
+EXPONENT = Kind(
+    "a number over 0, at most 5", "1.1", _parse_sigma, {"type": "number", "exclusiveMinimum": 0, "maximum": 5}
+)
+WEIGHT = Kind("a number from 0", "3", _parse_weight, {"type": "number", "minimum": 0, "maximum": 1e9})
+SOURCE = Kind(
+    "an address of this machine, or several as 127.0.0.2..127.0.0.9",
+    "127.0.0.2..127.0.0.9",
+    _parse_source,
+    _unit_schema(r"\s*[0-9a-fA-F.:]+\s*"),
+)
 SIGMA = Kind("a number over 0, at most 5", "1.0", _parse_sigma, {"type": "number", "exclusiveMinimum": 0, "maximum": 5})
 SPEED = _whole(0, 1_000_000, "messages a second, or 0 for as fast as can be", "0")
 SEED = _whole(0, 2**63 - 1, "a whole number from 0", "7")
 POPULATION = _matching(_NAME, "the name of an entry of clients", "viewers")
 NODE = _matching(_NAME, "a node's name as imctl ps shows it, such as comet-1", "comet-1")
 FILE = Kind("the path of a scenario file, from this one's folder", "base.yaml", _parse_text, _unit_schema(r".*\S.*"))
+PEM = Kind("the path of a PEM file, from this one's folder", "certs/ca.pem", _parse_text, _unit_schema(r".*\S.*"))
+EVENT = Kind("what an event does and to whom", "kill comet-1", _parse_text, _unit_schema(r".*\S.*"))
 EXPECT = Kind(
     "<metric> <operator> <number and unit>",
     "latency.p99 < 50ms",

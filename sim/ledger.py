@@ -10,14 +10,24 @@ at the end, when the log is complete:
 - A client is a member from the moment it has read its auth reply to the
   moment its connection ended. It had to get every acknowledged message whose
   push began within that time, judged by the time the HTTP request began.
-- A client that leaves by its own will (it closes, or changes its room) need not
+- A client that leaves by its own will (it closes, or asks for less) need not
   get what was pushed in the last second before: that may have been under way.
+  So it is where the scenario has given comet a reason to end the connection:
+  the client is silent, or its key is taken over.
 - A message that arrives without having had to (its push began before the
   auth reply was read) is no error either: joining and pushing overlapped.
-- A client that changes its room has left the old one when it asks, and is a
-  member of the new one when it reads the answer. In between it may get
-  messages of both; of the old one also later, those that were meant to be
-  sent before it read the answer.
+- Every change of membership is asked for and answered. What a client leaves
+  it has left when it asks, and what it enters it is a member of when it reads
+  the answer. In between it may get messages of both; of what it left also
+  later, those that were meant to be sent before the answer was read. That
+  holds for another room, for operations accepted or no longer accepted, and
+  for a key that is taken over: the old connection leaves the streams of its
+  key and mid when the new one begins to connect, the new one is a member when
+  it has read its auth reply, and that is the answer for both. A change that
+  is refused, or not answered, leaves what was there as it was where the
+  client can know it (a login), and ends it where it cannot.
+- A connection beside the client's own (a second device, or the one whose key
+  was taken over) is a receiver of its own.
 - A client that comes back is the same receiver: it need not get what was
   pushed while it was away, but a message that it got before, and gets again
   on its new connection, is a copy.
@@ -31,19 +41,26 @@ when the log does not know it.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-__all__ = ["Cursor", "Delivery", "LateArrivals", "Stay", "StreamLog", "StreamSummary"]
+from sim.fanout import Reached, Steps
+
+__all__ = ["Cursor", "Delivery", "LateArrivals", "LostEnd", "Stay", "StreamLog", "StreamSummary", "Trouble"]
 
 _LEAVE_GRACE_NS = 1_000_000_000
+_END_NS = 100_000_000
 _MAX_GAP = 1_000_000_000  # a jump beyond this is no gap but a broken number
 
 LateArrivals = Counter[tuple[int, int, int]]
 """(stream, sequence, highest sequence seen before it) -> how many clients saw it so."""
+
+LostEnd = tuple[int, int, int]
+"""(segment, comet, when the connection ended in tenths of a second) of losses to clients that were cut off."""
 
 
 @dataclass(slots=True)
@@ -51,7 +68,7 @@ class StreamLog:
     """What was published to one stream, by sequence.
 
     Args:
-        phase: Index of the phase of the intended time; never falls.
+        phase: Index of the segment (a phase, or part of one) of the intended time; never falls.
         sent_ns: When the HTTP request began; never falls.
         done_ns: When the answer came, or the wait for it ended.
         accepted: 1 when logic acknowledged it, else 0.
@@ -72,14 +89,13 @@ class StreamLog:
 
 @dataclass(slots=True)
 class Delivery:
-    """Counts of one phase, summed over receivers."""
+    """Counts of one segment, summed over receivers."""
 
     expected: int = 0
     lost: int = 0
     duplicated: int = 0
     reordered: int = 0
     unexpected: int = 0
-    lost_dead: int = 0  # of `lost`: to clients whose connection had ended
 
     def add(self, other: Delivery) -> None:
         """Add the counts of another."""
@@ -88,7 +104,21 @@ class Delivery:
         self.duplicated += other.duplicated
         self.reordered += other.reordered
         self.unexpected += other.unexpected
-        self.lost_dead += other.lost_dead
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What the network did to a connection.
+
+    Args:
+        place: The fault as `delivery.lost_at` calls it; empty for none that loses anything.
+        from_ns: What was sent to the client since may be lost to it.
+        late_ns: How long before the fault, or before the client left, that was: what was on its way then.
+    """
+
+    place: str
+    from_ns: int
+    late_ns: int
 
 
 @dataclass(slots=True)
@@ -100,12 +130,21 @@ class Stay:
         from_ns: When it read the reply that made it one.
         until_ns: When its connection ended or it asked to leave; None: it stayed.
         by_will: Whether it ended by the client's own will.
+        comet: Place of its comet in the target; -1 when nobody knows.
+        trouble: What the network did to the connection; None for nothing.
     """
 
     stream: int
     from_ns: int
     until_ns: int | None = None
     by_will: bool = False
+    comet: int = -1
+    trouble: Trouble | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection ended without the client wanting it."""
+        return self.until_ns is not None and not self.by_will
 
 
 class Cursor:
@@ -188,16 +227,24 @@ def _fill(ranges: list[int], sequence: int) -> bool:
     return True
 
 
+def _grace_ns(stay: Stay) -> int:
+    """Return how long before it left of its own will a message need not have arrived any more."""
+    return _LEAVE_GRACE_NS + (stay.trouble.late_ns if stay.trouble is not None else 0)
+
+
 class StreamSummary:
     """One stream's log with what is needed to judge many clients quickly."""
 
-    __slots__ = ("_loss_steps", "before", "log", "starts")
+    __slots__ = ("_groups", "before", "log", "lost_ends", "lost_network", "starts")
 
     def __init__(self, log: StreamLog, phases: int) -> None:
         self.log = log
         self.before = log.accepted_before()
         self.starts = [bisect_left(log.phase, phase) for phase in range(phases)] + [len(log)]
-        self._loss_steps: list[int] | None = None  # by sequence: by how many receivers fewer or more missed it
+        self.lost_ends: Counter[LostEnd] = Counter()
+        self.lost_network: Counter[tuple[int, str]] = Counter()  # by segment and fault
+        # By comet and whether the connection ended: who had to get which message, and who missed it.
+        self._groups: dict[tuple[int, bool], tuple[Steps, Steps | None]] = {}
 
     def judge(self, cursor: Cursor | None, stay: Stay, deliveries: Sequence[Delivery]) -> None:
         """Add to each phase's counts what a member had to get and missed."""
@@ -205,34 +252,76 @@ class StreamSummary:
         low = bisect_left(log.sent_ns, stay.from_ns)
         high = len(log)
         if stay.until_ns is not None:
-            high = bisect_left(log.sent_ns, stay.until_ns - (_LEAVE_GRACE_NS if stay.by_will else 0))
+            high = bisect_left(log.sent_ns, stay.until_ns - (_grace_ns(stay) if stay.by_will else 0))
+        if low >= high:
+            return
+        cut = min(max(self._trouble_begins(stay), low), high)
+        missed = False
         for phase, delivery in enumerate(deliveries):
             begin, end = max(low, self.starts[phase]), min(high, self.starts[phase + 1])
             if begin >= end:
                 continue
-            expected = self.before[end] - self.before[begin]
-            lost = expected if cursor is None else cursor.lost(begin, end, self.before)
-            delivery.expected += expected
-            delivery.lost += lost
-            if stay.until_ns is not None and not stay.by_will:
-                delivery.lost_dead += lost
+            delivery.expected += self.before[end] - self.before[begin]
+            lost = self._lost(cursor, begin, end)
             if lost:
-                self._note_losses(cursor, begin, end)
+                delivery.lost += lost
+                missed = True
+                self._explain(stay, phase, lost, self._lost(cursor, max(begin, cut), end))
+        self._note(cursor, (stay.comet, stay.ended), low, cut, missed=missed)
+        # What the network took, no node can have counted: it goes with the connections that ended.
+        self._note(cursor, (stay.comet, True), cut, high, missed=missed)
+
+    def _lost(self, cursor: Cursor | None, begin: int, end: int) -> int:
+        if begin >= end:
+            return 0
+        return self.before[end] - self.before[begin] if cursor is None else cursor.lost(begin, end, self.before)
+
+    def _explain(self, stay: Stay, phase: int, lost: int, to_network: int) -> None:
+        """Keep what is known of losses by the connection they were to."""
+        if to_network and stay.trouble is not None:
+            self.lost_network[phase, stay.trouble.place] += to_network
+        if lost > to_network and stay.ended:
+            self.lost_ends[phase, stay.comet, (stay.until_ns or 0) // _END_NS] += lost - to_network
+
+    def _trouble_begins(self, stay: Stay) -> int:
+        """Return the first message that the network may have lost."""
+        trouble = stay.trouble
+        if trouble is None or not trouble.place:
+            return len(self.log)
+        return bisect_left(self.log.sent_ns, trouble.from_ns - _LEAVE_GRACE_NS)
 
     def losses(self) -> Iterator[tuple[int, int]]:
         """Yield (sequence, how many receivers lost it) of each message that one lost, in order."""
-        for sequence, missed in enumerate(accumulate((self._loss_steps or [])[: len(self.log)])):
+        total = [0] * len(self.log)
+        for _, lost in self._groups.values():
+            for sequence, missed in enumerate(lost.counts() if lost is not None else ()):
+                total[sequence] += missed
+        for sequence, missed in enumerate(total):
             if missed and self.log.accepted[sequence]:
                 yield sequence, missed
 
-    def _note_losses(self, cursor: Cursor | None, low: int, high: int) -> None:
-        """Keep which sequences a receiver did not see; as steps, so a long gap costs no more than a short one."""
-        if self._loss_steps is None:
-            self._loss_steps = [0] * (len(self.log) + 1)
-        steps = self._loss_steps
-        for begin, end in ((low, high),) if cursor is None else cursor.unseen(low, high):
-            steps[begin] += 1
-            steps[end] -= 1
+    def reached(self) -> Iterator[tuple[int, bool, Reached]]:
+        """Yield (comet, whether the connection ended, counts by sequence) of each group of receivers."""
+        accepted = self.log.accepted
+        for (comet, ended), (expected, lost) in self._groups.items():
+            missed = lost.counts() if lost is not None else array("q", bytes(8 * len(accepted)))
+            had_to = expected.counts()
+            for sequence, taken in enumerate(accepted):
+                if not taken:
+                    had_to[sequence] = missed[sequence] = 0
+            yield comet, ended, Reached(had_to, missed)
+
+    def _note(self, cursor: Cursor | None, group: tuple[int, bool], low: int, high: int, *, missed: bool) -> None:
+        """Keep which sequences a receiver had to see and did not; a long gap costs no more than a short one."""
+        if low >= high:
+            return
+        expected, lost = self._groups.get(group) or (Steps(len(self.log)), None)
+        expected.add(low, high)
+        if missed:
+            lost = lost or Steps(len(self.log))
+            for begin, end in ((low, high),) if cursor is None else cursor.unseen(low, high):
+                lost.add(begin, end)
+        self._groups[group] = expected, lost
 
     def reordered(self, sequence: int, highest: int) -> int | None:
         """Return the phase of a late arrival that broke an order.

@@ -28,26 +28,33 @@ def code_of(stream: int, sequence: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message in a chunk."""
+    """One message in a chunk.
+
+    Args:
+        stream: Which stream.
+        sequence: Its place in it.
+        intended_ns: When it was meant to be sent.
+        cell: Where its figures go: the publisher's number times the number of segments, plus the segment's.
+    """
 
     stream: int
     sequence: int
     intended_ns: int
-    phase: int
+    cell: int
 
 
 Groups = tuple[tuple[int, int, int], ...]
-"""(intended ns, phase, messages) of messages that have both in common: one latency to record for all of them."""
+"""(intended ns, cell, messages) of messages that have both in common: one latency to record for all of them."""
 
 
 def group(entries: Sequence[Entry]) -> Groups:
     """Return the groups of some messages; neighbours only, as messages of one instant are."""
     groups: list[tuple[int, int, int]] = []
     for entry in entries:
-        if groups and groups[-1][:2] == (entry.intended_ns, entry.phase):
+        if groups and groups[-1][:2] == (entry.intended_ns, entry.cell):
             groups[-1] = (*groups[-1][:2], groups[-1][2] + 1)
         else:
-            groups.append((entry.intended_ns, entry.phase, 1))
+            groups.append((entry.intended_ns, entry.cell, 1))
     return tuple(groups)
 
 
@@ -59,9 +66,21 @@ class Chunk:
             ever at when the chunk is not one run of one stream.
         next: Code the client is at afterwards.
         until_ns: End of the span whose deliveries are counted in `waiting`.
+        first_ns, last_ns: When the first client read it, and the last one of those that have been recorded.
     """
 
-    __slots__ = ("at_ns", "entries", "first", "groups", "newest_ns", "next", "until_ns", "waiting")
+    __slots__ = (
+        "at_ns",
+        "entries",
+        "first",
+        "first_ns",
+        "groups",
+        "last_ns",
+        "newest_ns",
+        "next",
+        "until_ns",
+        "waiting",
+    )
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
         self.entries = entries
@@ -74,6 +93,8 @@ class Chunk:
         self.at_ns = 0
         self.until_ns = 0
         self.waiting = 0
+        self.first_ns = 0
+        self.last_ns = 0
 
 
 class ChunkMemo:
@@ -81,19 +102,25 @@ class ChunkMemo:
 
     Args:
         record: Called with (groups, time of arrival, deliveries) for each span.
+        retire: Called with each chunk that is forgotten.
     """
 
-    __slots__ = ("_record", "chunks")
+    __slots__ = ("_record", "_retire", "chunks")
 
-    def __init__(self, record: Callable[[Groups, int, int], None]) -> None:
+    def __init__(
+        self, record: Callable[[Groups, int, int], None], retire: Callable[[Chunk], None] = lambda chunk: None
+    ) -> None:
         self._record = record
+        self._retire = retire
         self.chunks: dict[bytes, Chunk] = {}
 
     def add(self, data: bytes, entries: tuple[Entry, ...]) -> Chunk:
         """Remember a chunk; the oldest one is recorded and forgotten when there are too many."""
         chunks = self.chunks
         if len(chunks) >= _CAPACITY:
-            self.settle(chunks.pop(next(iter(chunks))))
+            oldest = chunks.pop(next(iter(chunks)))
+            self.settle(oldest)
+            self._retire(oldest)
         chunk = chunks[data] = Chunk(entries)
         return chunk
 
@@ -105,11 +132,14 @@ class ChunkMemo:
         chunk.at_ns = now_ns + (span >> 1)
         chunk.until_ns = now_ns + span
         chunk.waiting = 1
+        if not chunk.first_ns:
+            chunk.first_ns = now_ns
 
     def settle(self, chunk: Chunk) -> None:
         """Record what waits in a chunk."""
         if chunk.waiting:
             self._record(chunk.groups, chunk.at_ns, chunk.waiting)
+            chunk.last_ns = chunk.at_ns
             chunk.waiting = 0
             chunk.until_ns = 0
 

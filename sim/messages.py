@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sim.histogram import Histogram
-from sim.ledger import StreamLog
+from sim.ledger import Delivery, StreamLog
+from sim.sampling import TracedPush
 from sim.scenario import Scenario
 from sim.swarm import SwarmResult
 from sim.target import Target
@@ -22,6 +23,8 @@ __all__ = [
     "PublishProgress",
     "Published",
     "Result",
+    "Seen",
+    "Stop",
 ]
 
 
@@ -65,13 +68,39 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """From a worker, four times a second. `seconds` are those of the run that are over."""
+    """From a worker, four times a second.
+
+    Args:
+        seconds: Those of the run that are over.
+        lost_connections, reconnects: As in SwarmResult.
+        live: Latencies that are new, by population, publisher and segment; {} unless the run can be ended by them.
+        deliveries: What is known of deliveries so far, by population and publisher; {} as there.
+    """
 
     connected: int
     failed: int
     alive: int
     delivered: int
     seconds: Mapping[int, Histogram] = field(default_factory=dict)
+    lost_connections: int = 0
+    reconnects: int = 0
+    live: Mapping[tuple[int, int, int], Histogram] = field(default_factory=dict)
+    deliveries: Mapping[tuple[int, int], list[Delivery]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """From a worker, and on to the publisher: messages that a client was the first of the worker's to read.
+
+    Only those of streams whose publishers wait for that. Each is (stream, sequence).
+    """
+
+    places: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the publisher: send nothing more, wait for the answers, and tell what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +119,18 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class PublishProgress:
-    """From the publisher, once when it is ready to begin, then four times a second."""
+    """From the publisher, once when it is ready to begin, then four times a second.
+
+    Args:
+        sent: Messages so far, by publisher and segment.
+        failed: Of those, errors.
+    """
 
     messages: int
     errors: int
     expected: int
+    sent: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    failed: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +139,20 @@ class Published:
 
     Args:
         logs: By stream.
-        lag: Send lag of each phase: how late requests began.
-        errors: Of each phase.
+        lag: Send lag by publisher and segment: how late requests began; of open loops.
+        errors: By publisher and segment.
         failures: {reason: messages}.
         seconds: Messages begun by second of the run.
+        sent: Messages by publisher and segment, of open and closed loops.
+        traced: Of those, the ones that are followed.
     """
 
     logs: Mapping[int, StreamLog]
-    lag: list[Histogram]
-    errors: list[int]
+    lag: Mapping[tuple[int, int], Histogram]
+    errors: Mapping[tuple[int, int], int]
     failures: Mapping[str, int]
     seconds: Mapping[int, int]
     expected: int
     health: Health
+    sent: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    traced: Sequence[TracedPush] = ()

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sim.expect import evaluate, explain
+from protocol.trace import TracePoint
+from sim.expect import Part, evaluate, explain
 from sim.histogram import Histogram
-from sim.ledger import Delivery
+from sim.hops import NOBODY_TELLS, SWITCHED_OFF, hop_report
+from sim.measures import Measures, latency_stats, ms
 from sim.messages import Published, Result
-from sim.nodes import NodeSample, TimedSamples, node_series
+from sim.metrics import Subject
+from sim.nodes import NodeHistory, TimedSamples
+from sim.plan import make_plan
 from sim.report.model import (
     ClientsReport,
-    DeliveryReport,
+    ClockReport,
     EventReport,
     GeneratorReport,
-    LagStats,
-    LatencyStats,
-    NodeReport,
+    HopsReport,
+    Loop,
     PhaseReport,
-    PublishReport,
+    PopulationReport,
+    PublisherReport,
     RunReport,
     SeriesRow,
     Verdict,
+    plain,
 )
-from sim.scenario import Scenario
+from sim.sampling import Reads
+from sim.scenario import Expectation, Scenario
+from sim.scope import scope_of
 from sim.shapes import phase_spans
 from sim.target import Target
 
-__all__ = ["LAG_SHARE", "MAX_CPU_PERCENT", "MAX_LOOP_LAG_MS", "MAX_SEND_LAG_MS", "Outcome", "RunResult", "judge_run"]
+__all__ = [
+    "LAG_SHARE",
+    "MAX_CPU_PERCENT",
+    "MAX_LOOP_LAG_MS",
+    "MAX_SEND_LAG_MS",
+    "Outcome",
+    "RunResult",
+    "judge_run",
+]
 
 # Beyond these the generator, not the cluster, may have made the figures.
 MAX_CPU_PERCENT = 90.0  # of one core, for any process of the generator
@@ -42,7 +59,15 @@ LAG_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything a run has found, in one place."""
+    """Everything a run has found, in one place.
+
+    Args:
+        nodes: What nodes said of themselves, from the start of the first phase: before it, meanwhile, at the end.
+        t0_ns: That start, by the monotonic clock.
+        end_s: When the run was ended early, from there; infinite when it was not.
+        ended_by: Why it was ended early; () when it was not.
+        traces: What nodes told of followed messages, by id; None when none was followed.
+    """
 
     scenario: Scenario
     target: Target
@@ -52,14 +77,17 @@ class Outcome:
     results: Sequence[Result]
     seconds: Mapping[int, Histogram]
     alive: Mapping[int, int]
-    before: Sequence[NodeSample]
-    after: Sequence[NodeSample]
     dead: Sequence[str]
     workers: int
     machine: Mapping[str, str | int | float | None]
-    node_samples: Sequence[TimedSamples] = ()
+    nodes: Sequence[TimedSamples] = ()
     node_events: Sequence[EventReport] = ()
     failed_events: Sequence[str] = ()
+    t0_ns: int = 0
+    end_s: float = math.inf
+    ended_by: Sequence[str] = ()
+    traces: Mapping[int, Collection[TracePoint]] | None = None
+    clocks: Sequence[ClockReport] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +101,14 @@ class RunResult:
 def judge_run(outcome: Outcome) -> RunResult:
     """Add everything up and judge it."""
     scenario = outcome.scenario
-    measured = [i for i, phase in enumerate(scenario.phases) if phase.measure]
-    deliveries = [Delivery() for _ in scenario.phases]
-    latency = [Histogram() for _ in scenario.phases]
-    for result in outcome.results:
-        for i in range(len(scenario.phases)):
-            deliveries[i].add(result.swarm.deliveries[i])
-            latency[i].merge(result.swarm.latency[i])
-    drops = _drops(outcome.before, outcome.after)
-    phases = tuple(
-        PhaseReport(
-            phase.name,
-            phase.duration_s,
-            phase.measure,
-            _publish(outcome, [i]),
-            # Nodes count drops over the run, not by phase: only the whole report names places.
-            _delivery([deliveries[i]], phase.duration_s, {}),
-            _latency(latency[i]),
-        )
-        for i, phase in enumerate(scenario.phases)
-    )
-    overall = Histogram()
-    for i in measured:
-        overall.merge(latency[i])
+    measures = Measures(make_plan(scenario), outcome.results, outcome.published, end_s=outcome.end_s)
+    history = NodeHistory(outcome.nodes)
+    events = _events(outcome)
+    measures.attribute(history.drops(), history.outages(events), outcome.target.names, outcome.t0_ns)
+    segments = measures.cells.segments
+    measured = segments.of_phases(lambda phase: scenario.phases[phase].measure)
+    whole = measures.part(measured)
+    overall = measures.latency(measured)
     report = RunReport(
         scenario=scenario.name,
         seed=scenario.seed,
@@ -103,25 +116,114 @@ def judge_run(outcome: Outcome) -> RunResult:
         started_at=outcome.started_at,
         verdict=Verdict.PASS,
         clients=_clients(outcome),
-        publish=_publish(outcome, measured),
-        delivery=_delivery([deliveries[i] for i in measured], scenario.measured_s, drops),
-        latency_ms=_latency(overall),
-        phases=phases,
+        publish=whole.publish,
+        delivery=whole.delivery,
+        latency_ms=whole.latency_ms,
+        fanout=whole.fanout,
+        hops_ms=_hops(outcome, measured),
+        phases=_phases(outcome, measures),
+        populations=_populations(scenario, measures, measured),
+        publishers=_publishers(scenario, measures, measured),
         series=_series(outcome),
         generator=_generator(outcome),
-        nodes=_nodes(outcome.before, outcome.after),
+        nodes=history.reports(),
         machine=outcome.machine,
-        events=_events(outcome),
-        node_series=node_series(outcome.node_samples),
-        latency_buckets_ms=tuple((_ms(low), _ms(high), count) for low, high, count in overall.buckets()),
+        events=events,
+        clocks=tuple(outcome.clocks),
+        node_series=history.series(),
+        latency_buckets_ms=tuple((ms(low), ms(high), count) for low, high, count in overall.buckets()),
     )
-    return RunResult(_judge(report, outcome), tuple(overall.buckets()))
+    part = _part_of(measures, history, scenario)
+    return RunResult(_judge(report, outcome, part), tuple(overall.buckets()))
 
 
-def _judge(report: RunReport, outcome: Outcome) -> RunReport:
-    expect = tuple(evaluate(outcome.scenario.expect, report.to_dict()))
+def _part_of(measures: Measures, history: NodeHistory, scenario: Scenario) -> Part:
+    """Return what tells expectations the numbers of a part of the run."""
+
+    def part(subject: Subject, expectation: Expectation) -> dict[str, Any] | None:
+        if subject.node:
+            to_s = math.inf if expectation.to_s is None else expectation.to_s
+            return {"nodes": plain(history.reports(expectation.from_s or 0.0, to_s))}
+        segments, population, publisher = scope_of(subject, expectation, scenario, measures.cells.segments)
+        if not sum(measures.cells.segments.length_s(segment, measures.end_s) for segment in segments):
+            return None
+        found: dict[str, Any] = plain(measures.part(segments, population=population, publisher=publisher))
+        return found
+
+    return part
+
+
+def _phases(outcome: Outcome, measures: Measures) -> tuple[PhaseReport, ...]:
+    """Return the phases that were reached."""
+    segments = measures.cells.segments
+    reports = []
+    for number, phase in enumerate(outcome.scenario.phases):
+        own = segments.of_phases(number.__eq__)
+        duration_s = sum(segments.length_s(segment, outcome.end_s) for segment in own)
+        if duration_s <= 0:
+            break
+        if outcome.end_s == math.inf:
+            duration_s = phase.duration_s  # as it was written, without the rounding of its ends
+        part = measures.part(own)
+        reports.append(
+            PhaseReport(
+                phase.name,
+                round(duration_s, 3),
+                phase.measure,
+                part.publish,
+                part.delivery,
+                part.latency_ms,
+                part.fanout,
+            )
+        )
+    return tuple(reports)
+
+
+def _hops(outcome: Outcome, segments: Collection[int]) -> HopsReport:
+    """Return the hops of the messages that logic accepted in some segments."""
+    if outcome.traces is None:
+        return HopsReport(reason=NOBODY_TELLS if outcome.scenario.trace_per_s else SWITCHED_OFF)
+    published, reads = outcome.published, Reads()
+    if published is None:
+        return HopsReport(reason="the publisher did not finish")
+    for result in outcome.results:
+        reads.merge(result.swarm.reads)
+    counted = [
+        push
+        for push in published.traced
+        if published.logs[push.stream].phase[push.sequence] in segments
+        and published.logs[push.stream].accepted[push.sequence]
+    ]
+    return hop_report(counted, outcome.traces, reads)
+
+
+def _populations(scenario: Scenario, measures: Measures, measured: Sequence[int]) -> tuple[PopulationReport, ...]:
+    parts = (measures.part(measured, population=number) for number in range(len(scenario.clients)))
+    return tuple(
+        PopulationReport(population.name, part.delivery, part.latency_ms)
+        for population, part in zip(scenario.clients, parts, strict=True)
+    )
+
+
+def _publishers(scenario: Scenario, measures: Measures, measured: Sequence[int]) -> tuple[PublisherReport, ...]:
+    parts = (measures.part(measured, publisher=number) for number in range(len(scenario.publish)))
+    return tuple(
+        PublisherReport(
+            publisher.name,
+            part.publish,
+            part.delivery,
+            part.latency_ms,
+            part.fanout,
+            Loop.OPEN if publisher.closed is None else Loop.CLOSED,
+        )
+        for publisher, part in zip(scenario.publish, parts, strict=True)
+    )
+
+
+def _judge(report: RunReport, outcome: Outcome, part: Part) -> RunReport:
+    expect = tuple(evaluate(outcome.scenario.expect, report.to_dict(), part))
     invalid = [f"the load generator broke: {error}" for error in outcome.dead]
-    if outcome.published is None and not outcome.dead:
+    if outcome.published is None and not outcome.dead and not outcome.ended_by:
         invalid.append("the publisher did not finish its schedule")
     silent = outcome.workers - len(outcome.results)
     if silent and not outcome.dead:
@@ -140,6 +242,9 @@ def _judge(report: RunReport, outcome: Outcome) -> RunReport:
         invalid.append(f"pushes began {lag:.0f} ms late (p99), over {limit_ms:.0f} ms")
     failed = [explain(one) for one in expect if not one.passed]
     notes = _failures(outcome)
+    if outcome.ended_by:
+        reasons = (*outcome.ended_by, *invalid, *failed, *notes)
+        return replace(report, expect=expect, verdict=Verdict.ABORTED, reasons=reasons)
     if invalid:
         return replace(report, expect=expect, verdict=Verdict.INVALID, reasons=(*invalid, *failed, *notes))
     if failed:
@@ -155,12 +260,19 @@ def _failures(outcome: Outcome) -> list[str]:
         clients["connection ended during the run"] += result.swarm.lost_connections
         clients["on their way back when the run ended"] += result.swarm.away
     again: Counter[str] = Counter()
+    second: Counter[str] = Counter()
     for result in outcome.results:
         again.update(result.swarm.again_failures)
+        second.update(result.swarm.second_failures)
     pushes = Counter(dict(outcome.published.failures)) if outcome.published else Counter()
     return [
         f"{count} {what}: {reason}"
-        for what, reasons in (("clients", clients), ("attempts to come back", again), ("pushes", pushes))
+        for what, reasons in (
+            ("clients", clients),
+            ("attempts to come back", again),
+            ("second logins", second),
+            ("pushes", pushes),
+        )
         for reason, count in reasons.most_common(5)
         if count
     ]
@@ -184,60 +296,11 @@ def _clients(outcome: Outcome) -> ClientsReport:
         failed=sum(result.swarm.failed for result in outcome.results),
         disconnected=sum(result.swarm.lost_connections for result in outcome.results),
         reconnects=sum(result.swarm.reconnects for result in outcome.results),
+        provoked=sum(result.swarm.provoked for result in outcome.results),
+        second_logins=sum(result.swarm.second_logins for result in outcome.results),
+        second_logins_failed=sum(result.swarm.second_failures.total() for result in outcome.results),
         connects_per_s=round(connected / max(outcome.connect_s, 1e-3), 1),
     )
-
-
-def _publish(outcome: Outcome, phases: Sequence[int]) -> PublishReport:
-    published = outcome.published
-    if published is None:
-        return PublishReport()
-    lag = Histogram()
-    for phase in phases:
-        lag.merge(published.lag[phase])
-    duration_s = sum(outcome.scenario.phases[phase].duration_s for phase in phases)
-    stats = LagStats()
-    if lag.count:
-        stats = LagStats(_ms(lag.percentile_ns(50)), _ms(lag.percentile_ns(99)), _ms(lag.max_ns))
-    return PublishReport(
-        messages=lag.count,
-        errors=sum(published.errors[phase] for phase in phases),
-        rate_per_s=round(lag.count / duration_s, 2) if duration_s else 0.0,
-        send_lag_ms=stats,
-    )
-
-
-def _delivery(counts: Sequence[Delivery], duration_s: float, drops: Mapping[str, int]) -> DeliveryReport:
-    total = Delivery()
-    for one in counts:
-        total.add(one)
-    delivered = total.expected - total.lost
-    lost_at = {"client.connection_lost": total.lost_dead} if total.lost_dead else {}
-    unknown = total.lost - total.lost_dead
-    # A drop is not always a loss: a node also drops what nobody had to get any more.
-    for place, count in sorted(drops.items(), key=lambda item: -item[1]):
-        if taken := min(count, unknown):
-            lost_at[place] = taken
-            unknown -= taken
-    if unknown:
-        lost_at["unknown"] = unknown
-    return DeliveryReport(
-        expected=total.expected,
-        delivered=delivered,
-        lost=total.lost,
-        duplicated=total.duplicated,
-        reordered=total.reordered,
-        unexpected=total.unexpected,
-        deliveries_per_s=round(delivered / duration_s, 1) if duration_s else 0.0,
-        lost_at=dict(sorted(lost_at.items(), key=lambda item: (item[0] == "unknown", -item[1]))),
-    )
-
-
-def _latency(total: Histogram) -> LatencyStats:
-    if not total.count:
-        return LatencyStats()
-    p50, p90, p95, p99, p999 = (_ms(total.percentile_ns(percent)) for percent in (50, 90, 95, 99, 99.9))
-    return LatencyStats(total.count, _ms(total.min_ns), p50, p90, p95, p99, p999, _ms(total.max_ns))
 
 
 def _series(outcome: Outcome) -> tuple[SeriesRow, ...]:
@@ -255,7 +318,7 @@ def _series(outcome: Outcome) -> tuple[SeriesRow, ...]:
         at_ns = second * 1_000_000_000
         phase = next((p.name for p, s in zip(outcome.scenario.phases, spans, strict=True) if at_ns < s.end_ns), "")
         connected = outcome.alive.get(second, connected)
-        latency = _latency(histogram)
+        latency = latency_stats(histogram)
         rows.append(
             SeriesRow(
                 second,
@@ -280,42 +343,5 @@ def _generator(outcome: Outcome) -> GeneratorReport:
     return GeneratorReport(
         workers=outcome.workers,
         cpu_percent=round(max((one.cpu_percent for one in health), default=0.0), 1),
-        loop_lag_ms=max((_ms(one.lag.percentile_ns(99)) for one in health), default=0.0),
+        loop_lag_ms=max((ms(one.lag.percentile_ns(99)) for one in health), default=0.0),
     )
-
-
-def _nodes(before: Sequence[NodeSample], after: Sequence[NodeSample]) -> tuple[NodeReport, ...]:
-    first = {sample.name: sample for sample in before}
-    reports = []
-    for sample in after:
-        old = first.get(sample.name)
-        cpu_s = sample.cpu_s
-        if cpu_s is not None and old is not None and old.cpu_s is not None and old.pid == sample.pid:
-            cpu_s -= old.cpu_s
-        reports.append(
-            NodeReport(
-                sample.name,
-                sample.pid,
-                None if cpu_s is None else round(cpu_s, 3),
-                sample.rss_bytes,
-                _drops([old] if old else [], [sample]),
-            )
-        )
-    return tuple(reports)
-
-
-def _drops(before: Sequence[NodeSample], after: Sequence[NodeSample]) -> dict[str, int]:
-    """Return what was dropped in between, by place, over all nodes."""
-    total: Counter[str] = Counter()
-    for sample in after:
-        total.update(sample.drops)
-    first = {sample.name: sample.pid for sample in after}
-    for sample in before:
-        # A node that was restarted counts from 0 again.
-        if first.get(sample.name) == sample.pid:
-            total.subtract(sample.drops)
-    return {place: count for place, count in total.items() if count > 0}
-
-
-def _ms(duration_ns: float) -> float:
-    return round(duration_ns / 1e6, 3)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from sim.errors import Problem
 from sim.fields import nearest
 from sim.scenario import Event, Phase, Population
+from sim.spread import apportion
 from sim.yaml_tree import Item, parse_value
 
-__all__ = ["apply_set", "move_events", "scale_clients", "scale_phases"]
+__all__ = ["apply_set", "move_events", "move_time", "scale_clients", "scale_phases"]
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
@@ -34,7 +35,7 @@ def apply_set(root: Item, text: str, problems: list[Problem]) -> None:
         message = f'"{text}" is not a change; expected path=value'
         problems.append(Problem(source, 0, 0, "", message, _EXAMPLE))
         return
-    value = parse_value(written.strip(), file=source, problems=problems)
+    value = parse_value(written.strip(), file=source, problems=problems, path=path.strip())
     if value is None:
         return
     item = root
@@ -55,13 +56,7 @@ def scale_clients(populations: Sequence[Population], total: int) -> tuple[Popula
     """
     if total < len(populations):
         raise ValueError(f"{total} clients for {len(populations)} populations; expected at least one for each")
-    before = sum(population.count for population in populations)
-    shares = [divmod(population.count * total, before) for population in populations]
-    counts = [whole for whole, _ in shares]
-    # Largest remainder: what rounding down left over goes where it took most.
-    by_remainder = sorted(range(len(shares)), key=lambda number: -shares[number][1])
-    for number in by_remainder[: total - sum(counts)]:
-        counts[number] += 1
+    counts = apportion([population.count for population in populations], total)
     for number, count in enumerate(counts):
         if not count:
             counts[counts.index(max(counts))] -= 1
@@ -83,17 +78,19 @@ def move_events(events: Sequence[Event], before: Sequence[Phase], after: Sequenc
 
     How long an event goes on stays as it is: a node paused for two seconds is that in a shorter run too.
     """
-    moved: list[Event] = []
-    for event in events:
-        start_s = new_start_s = 0.0
-        for old, new in zip(before, after, strict=True):
-            if event.at_s < start_s + old.duration_s:
-                at_s = new_start_s + (event.at_s - start_s) * new.duration_s / old.duration_s
-                moved.append(dataclasses.replace(event, at_s=at_s))
-                break
-            start_s += old.duration_s
-            new_start_s += new.duration_s
-    return tuple(moved)
+    moved = ((event, move_time(event.at_s, before, after)) for event in events)
+    return tuple(dataclasses.replace(event, at_s=at_s) for event, at_s in moved if at_s is not None)
+
+
+def move_time(at_s: float | None, before: Sequence[Phase], after: Sequence[Phase]) -> float | None:
+    """Return where a time in the phases is, now that those have another length; None when it is in none."""
+    start_s = new_start_s = 0.0
+    for old, new in zip(before, after, strict=True):
+        if at_s is not None and at_s < start_s + old.duration_s:
+            return new_start_s + (at_s - start_s) * new.duration_s / old.duration_s
+        start_s += old.duration_s
+        new_start_s += new.duration_s
+    return None
 
 
 def _with_count(population: Population, count: int) -> Population:

@@ -1,8 +1,7 @@
 """Worker processes of the simulator: how they are started and talk to the parent.
 
-Both directions carry pickled messages behind a four-byte length, over the
-child's stdin and stdout. Pickle is safe here: both ends are this package, and
-the pipe is ours. A child ends when its stdin does, so none outlives its parent.
+Both directions carry messages (see sim.packing) behind a four-byte length, over
+the child's stdin and stdout. A child ends when its stdin does, so none outlives its parent.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pickle
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,10 +16,10 @@ from typing import Any
 
 from protocol.aio.open_files import raise_open_files
 from sim.errors import SimError
+from sim.packing import LENGTH_BYTES, frame, pack, unpack
 
-__all__ = ["ChildProcess", "WorkerDiedError", "child_main", "run_loop"]
+__all__ = ["ChildProcess", "WorkerDiedError", "child_main", "read_messages", "run_loop"]
 
-_LENGTH_BYTES = 4
 _STDERR_LINES = 20
 
 
@@ -82,9 +80,8 @@ class ChildProcess:
     async def send(self, message: object) -> None:
         """Send one message; an error when the process is gone."""
         assert self._process.stdin is not None
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         try:
-            self._process.stdin.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+            self._process.stdin.write(frame(pack(message)))
             await self._process.stdin.drain()
         except (ConnectionError, RuntimeError) as exc:
             raise await self._died() from exc
@@ -92,7 +89,7 @@ class ChildProcess:
     async def messages(self) -> AsyncIterator[Any]:
         """Yield what the process sends, until it closes its end."""
         assert self._process.stdout is not None
-        async for message in _read_messages(self._process.stdout):
+        async for message in read_messages(self._process.stdout):
             yield message
 
     async def stop(self, grace_s: float = 3.0) -> None:
@@ -124,14 +121,15 @@ class ChildProcess:
                 self._last_words.append(line.decode("utf-8", "replace").rstrip())
 
 
-async def _read_messages(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
+async def read_messages(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
+    """Yield the messages of a stream, until its other end is closed."""
     while True:
         try:
-            length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+            length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
             data = await reader.readexactly(length)
         except asyncio.IncompleteReadError:
             return
-        yield pickle.loads(data)
+        yield unpack(data)
 
 
 Handler = Callable[[AsyncIterator[Any], Callable[[object], None]], Awaitable[None]]
@@ -145,8 +143,7 @@ def child_main(handler: Handler) -> None:
     os.dup2(2, 1)
 
     def send(message: object) -> None:
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        view = memoryview(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+        view = memoryview(frame(pack(message)))
         while view:
             view = view[os.write(out, view) :]
 
@@ -155,7 +152,7 @@ def child_main(handler: Handler) -> None:
         reader = asyncio.StreamReader()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
         try:
-            await handler(_read_messages(reader), send)
+            await handler(read_messages(reader), send)
         except* BrokenPipeError:
             pass  # the parent is gone
         finally:

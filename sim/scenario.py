@@ -9,6 +9,21 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from sim.feeder import Feed
+from sim.population import Backoff, Churn, ConnectArrival, Network, Population, Session, Transport
+from sim.publishing import (
+    DEFAULT_OP,
+    MAX_SIZE_BYTES,
+    MIN_SIZE_BYTES,
+    Arrival,
+    LognormalSize,
+    Publisher,
+    PublishTo,
+    Size,
+    UniformSize,
+)
+from sim.times import ExponentialTime
+
 __all__ = [
     "DEFAULT_OP",
     "MAX_SIZE_BYTES",
@@ -16,50 +31,28 @@ __all__ = [
     "Arrival",
     "Backoff",
     "Churn",
+    "ConnectArrival",
     "Event",
     "EventKind",
+    "ExponentialTime",
     "Expectation",
     "LognormalSize",
+    "Network",
     "Phase",
     "Population",
     "PublishTo",
     "Publisher",
     "Scenario",
+    "Session",
+    "Side",
     "Size",
+    "Transport",
     "UniformSize",
 ]
 
-DEFAULT_OP = 1000
-"""goim's first operation for applications, which its own examples push and accept."""
-
-MIN_SIZE_BYTES = 24
-"""Smallest body that has room for what `sim.stamp` writes."""
-
-MAX_SIZE_BYTES = 512 * 1024
-"""Largest body a scenario can ask for: under the 1 MB at which Kafka, goim's bus, refuses a record."""
-
-
-class PublishTo(enum.StrEnum):
-    """Which of goim's four pushes a publisher uses."""
-
-    ROOM = "room"
-    MID = "mid"
-    KEY = "key"
-    ALL = "all"
-
-
-class Arrival(enum.StrEnum):
-    """How a publisher's messages are spread over time; their number is the same for both."""
-
-    UNIFORM = "uniform"
-    """The same time from one to the next, as long as the rate stays."""
-
-    POISSON = "poisson"
-    """Exponential gaps, as when many people write who do not know of each other."""
-
 
 class EventKind(enum.StrEnum):
-    """What an event does: the first four to clients, the others to a node."""
+    """What an event does: to clients, or to a node."""
 
     DISCONNECT = "disconnect"
     """Close the connection at once."""
@@ -72,6 +65,36 @@ class EventKind(enum.StrEnum):
 
     CHANGE_ROOM = "change_room"
     """Ask comet for another room (op 12)."""
+
+    SUBSCRIBE = "subscribe"
+    """Accept more operations (op 14)."""
+
+    UNSUBSCRIBE = "unsubscribe"
+    """Accept fewer operations (op 16)."""
+
+    TAKE_OVER = "take_over"
+    """Log in once more with the same key."""
+
+    ADD_DEVICE = "add_device"
+    """Log in once more with the same mid and a key of its own."""
+
+    NETWORK = "network"
+    """Make what is between client and comet slower."""
+
+    STALL = "stall"
+    """Hold back all bytes in both directions."""
+
+    BLACK_HOLE = "black_hole"
+    """Lose all bytes in both directions; nobody notices."""
+
+    RESET = "reset"
+    """End the connection on both sides by a RST."""
+
+    CUT = "cut"
+    """End the connection on both sides by a FIN."""
+
+    HALF_OPEN = "half_open"
+    """End one side of the connection; the other does not hear of it."""
 
     KILL = "kill"
     """End the node's process as `kill -9` does."""
@@ -88,118 +111,54 @@ class EventKind(enum.StrEnum):
         return self in _NODE_EVENTS
 
     @property
+    def for_network(self) -> bool:
+        """Whether it is done to what is between clients and comet."""
+        return self in _NETWORK_EVENTS
+
+    @property
     def lasts(self) -> bool:
-        """Whether it goes on for a time and then ends."""
+        """Whether it can go on for a time and then end."""
         return self in _LASTING_EVENTS
+
+    @property
+    def changes_members(self) -> bool:
+        """Whether other clients have to get a message after it than before, though nobody comes or goes."""
+        return self in _MEMBERSHIP_EVENTS
 
 
 _NODE_EVENTS = frozenset((EventKind.KILL, EventKind.PAUSE, EventKind.RESTART))
-_LASTING_EVENTS = frozenset((EventKind.STOP_READING, EventKind.SILENCE, EventKind.PAUSE))
+_NETWORK_EVENTS = frozenset(
+    (
+        EventKind.NETWORK,
+        EventKind.STALL,
+        EventKind.BLACK_HOLE,
+        EventKind.RESET,
+        EventKind.CUT,
+        EventKind.HALF_OPEN,
+    )
+)
+_LASTING_EVENTS = _NETWORK_EVENTS | {
+    EventKind.STOP_READING,
+    EventKind.SILENCE,
+    EventKind.ADD_DEVICE,
+    EventKind.PAUSE,
+}
+_MEMBERSHIP_EVENTS = frozenset(
+    (
+        EventKind.CHANGE_ROOM,
+        EventKind.SUBSCRIBE,
+        EventKind.UNSUBSCRIBE,
+        EventKind.TAKE_OVER,
+        EventKind.ADD_DEVICE,
+    )
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits: between attempts to connect from `min_s`, doubled with each failure, up to `max_s`."""
+class Side(enum.StrEnum):
+    """An end of a connection."""
 
-    min_s: float
-    max_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Churn:
-    """Clients that leave and come back all the time.
-
-    Args:
-        rate_per_s: Clients of the population that leave a second.
-        away: How long each stays away, drawn between the two; also the waits between attempts that fail.
-    """
-
-    rate_per_s: float
-    away: Backoff
-
-
-@dataclass(frozen=True, slots=True)
-class UniformSize:
-    """Every size from `min_bytes` to `max_bytes`, both included, is as likely."""
-
-    min_bytes: int
-    max_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class LognormalSize:
-    """Sizes as real chats have them: most near `median_bytes`, a few much larger, none over `max_bytes`.
-
-    `sigma` is the standard deviation of the size's natural logarithm: with 1.0,
-    one message in six is over 2.7 times the median.
-    """
-
-    median_bytes: int
-    sigma: float
-    max_bytes: int
-
-
-Size = int | UniformSize | LognormalSize
-
-
-@dataclass(frozen=True, slots=True)
-class Population:
-    """Clients that are alike.
-
-    Args:
-        name: What publishers and reports call it.
-        count: Number of clients, at least 1.
-        tcp_share: 0.0 to 1.0 of the clients use TCP, the rest WebSocket.
-        rooms: Room keys; client i joins `rooms[i % len(rooms)]`. Empty: no client is in a room.
-        mids: Mid of client 0; client i has `mids + i`. None: every client has mid 0.
-        keys: Client i has key `keys + str(i)`. None: logic makes the keys.
-        accepts: Operations the clients take from pushes by mid, by key and to all.
-        connect_rate_per_s: Connects started a second.
-        connect_inflight: Connects under way at any time, at most.
-        heartbeat_s: Time between heartbeats of a client.
-        reconnect: Waits of a client that lost its connection without wanting to. None: it stays away.
-        churn: Clients that leave and come back while the phases run. None: all stay.
-    """
-
-    name: str
-    count: int
-    tcp_share: float = 1.0
-    rooms: tuple[str, ...] = ()
-    mids: int | None = None
-    keys: str | None = None
-    accepts: tuple[int, ...] = (DEFAULT_OP,)
-    connect_rate_per_s: float = 1000.0
-    connect_inflight: int = 200
-    heartbeat_s: float = 30.0
-    reconnect: Backoff | None = None
-    churn: Churn | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Publisher:
-    """One open-loop stream of pushes.
-
-    Args:
-        to: Which push.
-        population: Whose rooms, mids or keys are pushed to; empty exactly when `to` is `all`.
-        rate_per_s: Messages a second over all its targets together, before a phase's factor.
-        size_bytes: Length of a message's body, or how lengths are spread.
-        op: Operation of the messages.
-        speed: goim's `speed` of a push to all: messages a second each comet sends it at; 0 for as fast as it can.
-        name: What reports call it; no other publisher has it.
-        burst: Messages sent at the same intended instant; the rate still counts messages.
-        arrival: How those instants are spread over time.
-    """
-
-    to: PublishTo
-    population: str
-    rate_per_s: float
-    size_bytes: Size = 64
-    op: int = DEFAULT_OP
-    speed: int = 0
-    name: str = ""
-    burst: int = 1
-    arrival: Arrival = Arrival.UNIFORM
+    CLIENT = "client"
+    COMET = "comet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +190,14 @@ class Event:
         who: The population; empty for an event of a node.
         fraction: Share of that population, over 0.0 and up to 1.0; which clients follows from the seed.
         node: The node's name, such as `comet-1` or `core`; empty for an event of clients.
-        for_s: How long, for what lasts. None: to the end of the run; `pause` always has it.
+        for_s: How long, for what lasts. None: to the end of the run; `pause` always has it. Of a `reset` or `cut`
+            how long new connections are refused; None: they are not.
         reconnect: Waits of the clients of a `disconnect`. None: they do not come back.
         room: Room key a `change_room` goes to; empty: out of every room.
+        ops: Operations of a `subscribe` or `unsubscribe`.
+        other_comet: Whether a `take_over` or `add_device` goes to another comet than the client's.
+        network: What a `network` adds to the one there is.
+        side: Which end a `half_open` ends.
         line: Where it stands in the scenario, from 1.
         column: As `line`.
     """
@@ -246,6 +210,10 @@ class Event:
     for_s: float | None = None
     reconnect: Backoff | None = None
     room: str = ""
+    ops: tuple[int, ...] = ()
+    other_comet: bool = False
+    network: Network | None = None
+    side: Side = Side.CLIENT
     line: int = 0
     column: int = 0
 
@@ -262,6 +230,10 @@ class Expectation:
         unit: That unit: `ms`, `s`, `bytes`, `/s`, `%`, or empty for a count.
         line: Where it stands in the scenario, from 1; 0 when it was given by an option.
         column: As `line`.
+        abort: Whether the run ends early when it does not hold while it goes on.
+        after_s: How long it must not have held for that.
+        from_s: Only what was planned from then on, from the start of the first phase. None: from the start.
+        to_s: Only what was planned before then. None: to the end.
     """
 
     expr: str
@@ -271,11 +243,19 @@ class Expectation:
     unit: str = ""
     line: int = 0
     column: int = 0
+    abort: bool = False
+    after_s: float = 0.0
+    from_s: float | None = None
+    to_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole run. `events` are in the order of time; `path` is the file it came from."""
+    """A whole run.
+
+    `events` are in the order of time; `path` is the file it came from; `trace_per_s` messages a second are
+    followed through the cluster, see sim.sampling.
+    """
 
     name: str
     seed: int
@@ -285,11 +265,24 @@ class Scenario:
     expect: tuple[Expectation, ...] = ()
     path: str = ""
     events: tuple[Event, ...] = ()
+    feeds: tuple[Feed, ...] = ()
+    trace_per_s: float = 0.0
 
     @property
     def client_count(self) -> int:
         """Number of clients of all populations together."""
         return sum(population.count for population in self.clients)
+
+    @property
+    def comets(self) -> int:
+        """Comets that the events need: to log in on another one there must be two."""
+        return 2 if any(event.other_comet for event in self.events) else 1
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """Transports that some client uses."""
+        used = {one for population in self.clients for one, share in population.transports if share > 0}
+        return tuple(one for one in Transport if one in used)
 
     @property
     def duration_s(self) -> float:
@@ -300,6 +293,17 @@ class Scenario:
     def measured_s(self) -> float:
         """Length of the measured phases together."""
         return sum(phase.duration_s for phase in self.phases if phase.measure)
+
+    def feed(self, name: str) -> Feed:
+        """Return the feed of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for feed in self.feeds:
+            if feed.name == name:
+                return feed
+        raise KeyError(name)
 
     def population(self, name: str) -> Population:
         """Return the population of that name.

@@ -11,9 +11,14 @@ The offset, under one message, keeps publishers of one rate from sending in the
 same instant; it comes from the seed, so a seed always gives the same schedule.
 
 Bursts are messages that leave at one of those instants together, with as many
-fewer instants. With Poisson arrivals a phase has exactly the messages it has
-without, at places of its area drawn at random: a Poisson process whose number
-is known looks just so, and its gaps are exponential with the mean of the rate.
+fewer instants. With arrivals by chance a phase has exactly the messages it has
+without, at other places of its area. Poisson: at random, since a Poisson process
+whose number is known looks just so, and its gaps are exponential with the mean
+of the rate. Gamma: gaps in the proportions of gamma variates, of which Poisson
+is the one of shape 1. Jitter: each a bit behind its even place.
+
+The publishers of a mix have one schedule, and each of its messages is drawn to
+be of one of them.
 """
 
 from __future__ import annotations
@@ -21,16 +26,30 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sim.scenario import MIN_SIZE_BYTES, Arrival, LognormalSize, Phase, Publisher, Size, UniformSize
+from sim.mix import choose, mixes_of
+from sim.publishing import (
+    MIN_SIZE_BYTES,
+    Arrival,
+    ArrivalTimes,
+    ChoiceSize,
+    GammaArrival,
+    JitterArrival,
+    LognormalSize,
+    Publisher,
+    Size,
+    UniformSize,
+)
+from sim.scenario import Phase
 
 __all__ = [
     "PhaseSpan",
     "Send",
     "draw_size",
     "offset_of",
+    "phase_factors",
     "phase_spans",
     "planned_messages",
     "rate_at",
@@ -81,7 +100,7 @@ def rate_at(rate_per_s: float, phases: Sequence[Phase], at_ns: int) -> float:
     """Return a publisher's messages a second at a time; 0 before the first phase and after the last."""
     for phase, span in zip(phases, phase_spans(phases), strict=True):
         if span.start_ns <= at_ns < span.end_ns:
-            start, end = _factors(phase)
+            start, end = phase_factors(phase)
             gone = (at_ns - span.start_ns) / (span.end_ns - span.start_ns)
             return rate_per_s * (start + (end - start) * gone)
     return 0.0
@@ -92,7 +111,7 @@ def planned_messages(publisher: Publisher, phase: Phase) -> float:
 
     A run has the whole number above or below it; of a publisher with bursts, the whole number of bursts.
     """
-    return publisher.rate_per_s * sum(_factors(phase)) / 2 * phase.duration_s
+    return publisher.rate_per_s * sum(phase_factors(phase)) / 2 * phase.duration_s
 
 
 def offset_of(seed: int, publisher: int) -> float:
@@ -101,7 +120,12 @@ def offset_of(seed: int, publisher: int) -> float:
 
 
 def stream_times(
-    rate_per_s: float, phases: Sequence[Phase], offset: float = 0.0, *, places: random.Random | None = None
+    rate_per_s: float,
+    phases: Sequence[Phase],
+    offset: float = 0.0,
+    *,
+    arrival: ArrivalTimes = Arrival.UNIFORM,
+    places: random.Random | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Yield (intended time in ns, index of the phase) of each message of one publisher, in order.
 
@@ -109,16 +133,17 @@ def stream_times(
         rate_per_s: Messages a second where the factor is 1.
         phases: One after the other, from time 0.
         offset: In messages, 0 to under 1; the first message leaves that much into the first interval.
-        places: Draws the places of Poisson arrivals; None for even ones.
+        arrival: How they are spread.
+        places: Draws their places; uniform ones need none.
     """
+    rng = places or random.Random(0)
     # Each time is worked out from the start of its phase, so no error adds up over a long one.
     due = offset  # area still to go to the next message
     for index, (phase, span) in enumerate(zip(phases, phase_spans(phases), strict=True)):
-        start, end = (rate_per_s * factor for factor in _factors(phase))
+        start, end = (rate_per_s * factor for factor in phase_factors(phase))
         area = (start + end) / 2 * phase.duration_s
         count = max(0, math.ceil(area - due - 1e-9))  # 1e-9: 1000/m for 3 s is 50 messages, and 50.000000000000004
-        areas = _even(due, count) if places is None else _sorted_draws(area, count, places)
-        for done in areas:
+        for done in _places(arrival, due, count, area, rng):
             at_ns = span.start_ns + round(_time_of_area(done, start, end, phase.duration_s) * NS_PER_S)
             yield max(span.start_ns, min(at_ns, span.end_ns - 1)), index
         due += count - area
@@ -127,9 +152,9 @@ def stream_times(
 def send_times(publishers: Sequence[Publisher], phases: Sequence[Phase], seed: int) -> Iterator[Send]:
     """Yield the whole schedule in the order of time; at one instant, in the order of publishers.
 
-    Lazy: a schedule of hours takes no memory.
+    Closed loops have none. Lazy: a schedule of hours takes no memory.
     """
-    streams = [_sends(index, publisher, phases, seed) for index, publisher in enumerate(publishers)]
+    streams = [_sends(mix, publishers, phases, seed) for mix in mixes_of(publishers)]
     return heapq.merge(*streams, key=lambda send: (send.at_ns, send.publisher))
 
 
@@ -140,38 +165,63 @@ def draw_size(size: Size, rng: random.Random) -> int:
     if isinstance(size, LognormalSize):
         drawn = round(rng.lognormvariate(math.log(size.median_bytes), size.sigma))
         return max(MIN_SIZE_BYTES, min(drawn, size.max_bytes))
+    if isinstance(size, ChoiceSize):
+        return size.sizes_bytes[choose(size.weights, rng)]
     return size
 
 
-def _sends(index: int, publisher: Publisher, phases: Sequence[Phase], seed: int) -> Iterator[Send]:
-    places = random.Random(f"{seed}/arrival/{index}") if publisher.arrival is Arrival.POISSON else None
-    times = stream_times(publisher.rate_per_s / publisher.burst, phases, offset_of(seed, index), places=places)
-    number = 0
-    for at_ns, phase in times:
-        for _ in range(publisher.burst):
-            yield Send(at_ns, index, phase, number)
-            number += 1
+def _sends(mix: Sequence[int], publishers: Sequence[Publisher], phases: Sequence[Phase], seed: int) -> Iterator[Send]:
+    """Yield the schedule of one mix."""
+    index, first = mix[0], publishers[mix[0]]
+    rate_per_s = sum(publishers[one].rate_per_s for one in mix)
+    if first.closed is not None or not rate_per_s:
+        return
+    places = random.Random(f"{seed}/arrival/{index}")
+    turns = random.Random(f"{seed}/mix/{index}")
+    weights = [publishers[one].weight for one in mix]
+    numbers = [0] * len(mix)
+    offset = offset_of(seed, index)
+    for at_ns, phase in stream_times(rate_per_s / first.burst, phases, offset, arrival=first.arrival, places=places):
+        for _ in range(first.burst):
+            turn = choose(weights, turns)
+            yield Send(at_ns, mix[turn], phase, numbers[turn])
+            numbers[turn] += 1
 
 
-def _factors(phase: Phase) -> tuple[float, float]:
+def phase_factors(phase: Phase) -> tuple[float, float]:
     """Return the factor of a phase at its start and at its end."""
     end = phase.publish_factor_end
     return phase.publish_factor, phase.publish_factor if end is None else end
 
 
-def _even(first: float, count: int) -> Iterator[float]:
-    for number in range(count):
-        yield first + number
+def _places(arrival: ArrivalTimes, first: float, count: int, area: float, rng: random.Random) -> Iterator[float]:
+    """Yield `count` places of 0 to `area`, in order and without holding them all.
+
+    Evenly spaced, they are `first` and every whole step from there.
+    """
+    match arrival:
+        case Arrival.UNIFORM:
+            return (first + number for number in range(count))
+        case JitterArrival(share):
+            return (min(first + number + rng.uniform(0.0, share), area) for number in range(count))
+        case Arrival.POISSON:
+            return _by_gaps(area, count, lambda left: 1.0 - math.exp(-rng.expovariate(1.0) / left))
+        case GammaArrival(shape):
+            return _by_gaps(area, count, lambda left: rng.betavariate(shape, shape * left))
 
 
-def _sorted_draws(area: float, count: int, places: random.Random) -> Iterator[float]:
-    """Yield `count` places of 0 to `area`, each as likely, in order and without holding them all.
+def _by_gaps(area: float, count: int, share: Callable[[int], float]) -> Iterator[float]:
+    """Yield the ends of `count` of the `count` + 1 gaps that make up `area`.
 
-    Of m places still to come, the first leaves the m-th root of a uniform number of the rest behind it.
+    Args:
+        area: All gaps together.
+        count: Places.
+        share: What share of the rest a gap takes with so many more behind it. One gamma variate as
+            against the sum of so many others is a beta variate; with shape 1 that is 1 - u ** (1 / left).
     """
     rest = area
     for left in range(count, 0, -1):
-        rest *= math.exp(-places.expovariate(1.0) / left)
+        rest *= 1.0 - share(left)
         yield area - rest
 
 

@@ -10,6 +10,7 @@ import math
 import re
 
 __all__ = [
+    "BANDWIDTH",
     "DURATION",
     "DURATION_RANGE",
     "RAMP",
@@ -19,6 +20,7 @@ __all__ = [
     "TIMES",
     "format_bytes",
     "format_duration",
+    "parse_bandwidth_bytes_per_s",
     "parse_duration_range_s",
     "parse_duration_s",
     "parse_ramp",
@@ -30,6 +32,7 @@ __all__ = [
 
 DURATION = "a duration such as 500ms, 10s or 4m"
 RATE = "a rate such as 40/s or 1000/m"
+BANDWIDTH = "bytes a second such as 64KB/s or 1MB/s"
 SHARE = "a share such as 70%"
 SIZE = "a size such as 64 or 1KB"
 TIMES = "a factor such as x4 or x0.5"
@@ -89,6 +92,17 @@ def parse_rate_per_s(value: object) -> float:
     if match is None:
         raise ValueError(RATE)
     return _finite(float(match[1]) / _SECONDS[match[2]], RATE)
+
+
+def parse_bandwidth_bytes_per_s(value: object) -> float:
+    """Return bytes a second of `64KB/s`, `1MiB/s`; bits are refused, whose `Mb/s` would look the same."""
+    size, slash, unit = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash or unit.strip() != "s" or not size.strip()[-1:] == "B":
+        raise ValueError(BANDWIDTH)
+    try:
+        return float(parse_size_bytes(size))
+    except ValueError:
+        raise ValueError(BANDWIDTH) from None
 
 
 def parse_share(value: object) -> float:

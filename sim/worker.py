@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from sim.health import HealthMeter
-from sim.messages import Begin, Connect, Connected, Finish, Job, Progress, Result
+from sim.messages import Begin, Connect, Connected, Finish, Job, Progress, Result, Seen
 from sim.plan import make_plan
 from sim.process import child_main
 from sim.swarm import Swarm
@@ -22,6 +22,7 @@ async def work(messages: AsyncIterator[Any], send: Callable[[object], None]) -> 
     """Serve one run; returns when the parent closes its end."""
     job: Job = await anext(messages)
     swarm = Swarm(make_plan(job.scenario), job.target, run=job.run, part=job.part, parts=job.parts)
+    swarm.sightings.tell = lambda places: send(Seen(places))
     # Clients live as long as the process: the collector need not look at them again and again.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
@@ -61,7 +62,19 @@ async def _report(swarm: Swarm, send: Callable[[object], None]) -> None:
         await asyncio.sleep(_PROGRESS_S)
         swarm.check()
         seconds = swarm.take_seconds()
-        send(Progress(swarm.connected, swarm.failed, swarm.alive, swarm.delivered, seconds))
+        send(
+            Progress(
+                swarm.connected,
+                swarm.failed,
+                swarm.alive,
+                swarm.delivered,
+                seconds,
+                swarm.lost_connections,
+                swarm.connector.reconnects,
+                swarm.take_live(),
+                swarm.live_deliveries(),
+            )
+        )
 
 
 def main() -> None:

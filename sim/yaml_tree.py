@@ -8,13 +8,14 @@ count, and a key given twice is a problem.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from sim.errors import Problem
+from sim.payload import OWN_FIELDS
 
 try:
     from yaml import CSafeLoader as _SafeLoader
@@ -33,6 +34,9 @@ MAX_DEPTH = 32
 """Deeper nesting is refused: a scenario has five levels, and Python's stack is finite."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_VARIABLE_IN_TEMPLATE = re.compile(rf"\$\$\{{|{_VARIABLE.pattern}")
+_TEMPLATES = {"body": OWN_FIELDS}
+"""Keys whose values are templates, and the names in `${ }` that are fields there and no variables."""
 
 
 class _Loader(_SafeLoader):
@@ -95,13 +99,14 @@ class Item:
         return str(self.value).lower()  # true, false, and numbers in YAML's spelling
 
 
-def parse_tree(text: str, *, file: str, env: Mapping[str, str], problems: list[Problem]) -> Item | None:
+def parse_tree(text: str, *, file: str, env: Mapping[str, str], problems: list[Problem], path: str = "") -> Item | None:
     """Parse a document into Items; what is wrong goes to `problems`.
 
     `${NAME}` and `${NAME:-default}` in a scalar are replaced from `env`; a
     scalar without quotes is typed after that, so `count: ${N:-10}` is a number.
     So is a quoted one that is nothing but one variable, because `{count: "${N}"}`
-    cannot be written without quotes.
+    cannot be written without quotes. In a body, the names that are its fields
+    stay, and so does what follows `$${`.
 
     Returns:
         The root, or None when the text is no YAML or is empty.
@@ -130,13 +135,16 @@ def parse_tree(text: str, *, file: str, env: Mapping[str, str], problems: list[P
         loader.dispose()
     if node is None:
         return None
-    return _Converter(file, env, problems).convert(node, "", 0)
+    return _Converter(file, env, problems).convert(node, path, 0)
 
 
-def parse_value(text: str, *, file: str, problems: list[Problem]) -> Item | None:
-    """Parse the value of an option, such as `10`, `3s` or `[1000, 1001]`; the Items have no line."""
+def parse_value(text: str, *, file: str, problems: list[Problem], path: str = "") -> Item | None:
+    """Parse the value of an option, such as `10`, `3s` or `[1000, 1001]`; the Items have no line.
+
+    `path` is the place of the value in the scenario.
+    """
     found: list[Problem] = []
-    item = parse_tree(text, file=file, env={}, problems=found)
+    item = parse_tree(text, file=file, env={}, problems=found, path=path)
     problems += [Problem(file, 0, 0, problem.path, problem.message, problem.hint) for problem in found]
     if item is None:
         return None if found else Item("", file, 0, 0, {})
@@ -241,15 +249,19 @@ class _Converter:
         text = str(node.value)
         tag = str(node.tag)
         if "${" in text:
+            fields = _TEMPLATES.get(path.rpartition(".")[2], ())
+            variables = _VARIABLE_IN_TEMPLATE if fields else _VARIABLE
             whole = _VARIABLE.fullmatch(text) is not None
-            replaced = _VARIABLE.sub(lambda match: self.variable(match, item, path), text)
+            replaced = variables.sub(lambda match: self.variable(match, item, path, fields), text)
             if replaced != text and (whole or node.style is None):
                 tag = _implicit_tag(replaced)
             text = replaced
         return self.typed(text, tag, item, path)
 
-    def variable(self, match: re.Match[str], item: Item, path: str) -> str:
+    def variable(self, match: re.Match[str], item: Item, path: str, fields: Sequence[str]) -> str:
         name, default = match[1], match[2]
+        if name is None or (fields and default is None and (name in fields or name not in self.env)):
+            return match[0]  # a field, or no variable either, which the template's reader says
         if name in self.env:
             return self.env[name]
         if default is None:

@@ -134,9 +134,7 @@ class Guards:
         """Ask logic whether a session may enter a room; `decided` gets the answer, no when there is none."""
         self._call(guard, room, again=False).add_done_callback(partial(self._asked, guard, room, decided))
 
-    def _asked(
-        self, guard: Guard, room: str, decided: Callable[[bool], None], future: asyncio.Future[Any]
-    ) -> None:
+    def _asked(self, guard: Guard, room: str, decided: Callable[[bool], None], future: asyncio.Future[Any]) -> None:
         sessions, channel = self._sessions, guard.channel
         if future.cancelled() or future.exception() is not None:
             sessions.counters.add("enter_room_errors")

@@ -169,9 +169,7 @@ class HookedSessionHandlers(SessionHandlers):
         others = found.get(asked.mid, {})
         holders = await self._store.servers_by_key((asked.key,)) if asked.key else {}
         taken_on = holders.get(asked.key, "")
-        reply = await self._hooks.open_session(
-            SessionEvent(asked.mid, asked.key, server, others, taken_on), deadline_s
-        )
+        reply = await self._hooks.open_session(SessionEvent(asked.mid, asked.key, server, others, taken_on), deadline_s)
         if reply.action is Action.REJECT:
             raise _refusal(reply.reason or "session_rejected", f"mid {asked.mid} has {len(others)} sessions")
         key = asked.key if reply.key is None else reply.key

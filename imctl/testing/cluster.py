@@ -246,7 +246,12 @@ class GoimCluster:
 
         nodes = ClusterNodes(self.info, Printer(quiet=True))
         result = await run_scenario(
-            scenario, target_of(self.info), workers=workers, sample_nodes=nodes.sample, faults=nodes
+            scenario,
+            target_of(self.info),
+            workers=workers,
+            sample_nodes=nodes.sample,
+            read_traces=nodes.traces,
+            faults=nodes,
         )
         return result.report
 

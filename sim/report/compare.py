@@ -8,14 +8,21 @@ A latency percentile is worse when all of these hold:
   percentiles lie with 95 % do not overlap. A percentile of n messages lies
   between the shares p +- 2 sqrt(p (1 - p) / n), and above all n has no known
   end when p^n is over 5 %: a p99 needs 299 messages, a p999 2,995. Messages
-  count and not deliveries: what delays a message delays it for a whole room.
+  count and not deliveries: what delays a message delays it for a whole room;
+- it is larger than the seconds of the two runs differ among themselves: the
+  rank test of sim.report.noise on the p50, p90 or p99 of each whole measured
+  second. Messages of one second share its luck, which counting them does not
+  show. Under five seconds in a run nothing is said; only for two documents
+  without any series this is left out.
 
 Better is the same the other way round. Of losses, copies, wrong order, errors
 and failed clients every single one counts. Deliveries and pushes a second are
-worse when they fall by more than the tolerance; the time to connect when it
-grows by more than the tolerance and half a second. Minimum and maximum are one
-message each, and what nodes and generator use depends on the machine: those
-are shown and never judged.
+worse when they fall by more than the tolerance, and by more than their seconds
+differ among themselves; the time to connect when it grows by more than the
+tolerance and half a second. Minimum and maximum are one message each, messages
+that reached everybody tell of the same losses once more, and the spread from
+first to last receiver and what nodes and generator use depend on the machine:
+those are shown and never judged.
 """
 
 from __future__ import annotations
@@ -33,8 +40,10 @@ from sim.report.model import (
     NodeReport,
     PhaseReport,
     RunReport,
+    SeriesRow,
     Verdict,
 )
+from sim.report.noise import ALPHA, MIN_SECONDS, rank_test, seconds_of
 
 __all__ = ["compare_reports"]
 
@@ -44,11 +53,15 @@ _RESOLUTION = 0.008
 _SIGMAS = 2.0
 _CHANCE = 0.05
 
+_SECONDS = {"p50": "p50_ms", "p90": "p90_ms", "p95": "p90_ms", "p99": "p99_ms", "p999": "p99_ms"}
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 _FAULTS = ("lost", "duplicated", "reordered", "unexpected")
 
 Curve = Sequence[tuple[float, float]]
 """(share of the deliveries, the latency in ms that this share does not exceed), both rising."""
+
+Seconds = tuple[Sequence[SeriesRow], Sequence[SeriesRow]]
+"""Whole measured seconds of the two runs."""
 
 
 def compare_reports(a: RunReport, b: RunReport, *, tolerance_percent: float, names: tuple[str, str]) -> Comparison:
@@ -96,14 +109,15 @@ def _phases(report: RunReport) -> str:
 
 
 def _metrics(a: RunReport, b: RunReport, tolerance: float) -> Iterator[ComparedMetric]:
-    yield from _latency("", a, b, tolerance)
+    yield from _latency("", a, b, tolerance, (seconds_of(a), seconds_of(b)))
     yield from _traffic(a, b, tolerance)
     phases = {phase.name: phase for phase in b.phases if phase.measure}
     common = [(phase, phases[phase.name]) for phase in a.phases if phase.measure and phase.name in phases]
     # The only phase of both would repeat what the whole run has.
     if len(common) > 1 or len(a.phases) != len(b.phases):
         for first, second in common:
-            yield from _latency(f"phase.{first.name}.", first, second, tolerance)
+            rows = seconds_of(a, first.name), seconds_of(b, second.name)
+            yield from _latency(f"phase.{first.name}.", first, second, tolerance, rows)
     yield _compared("generator.cpu", "%", a.generator.cpu_percent, b.generator.cpu_percent)
     nodes = {node.name: node for node in b.nodes}
     for node in a.nodes:
@@ -117,7 +131,7 @@ def _node(a: NodeReport, b: NodeReport) -> Iterator[ComparedMetric]:
 
 
 def _latency(
-    prefix: str, a: RunReport | PhaseReport, b: RunReport | PhaseReport, tolerance: float
+    prefix: str, a: RunReport | PhaseReport, b: RunReport | PhaseReport, tolerance: float, seconds: Seconds
 ) -> Iterator[ComparedMetric]:
     curves = _curve(a), _curve(b)
     messages = a.publish.messages, b.publish.messages
@@ -128,7 +142,9 @@ def _latency(
             yield _compared(name, "ms", first, second)
             continue
         beyond = abs(second - first) > tolerance * first
-        why = _noise(first, second, share, curves, messages) if beyond else ""
+        why = ""
+        if beyond:
+            why = _noise(first, second, share, curves, messages) or _within_seconds(seconds, _SECONDS[key])
         verdict = Change.SAME
         if beyond and not why:
             verdict = Change.WORSE if second > first else Change.BETTER
@@ -150,6 +166,16 @@ def _noise(first: float, second: float, share: float, curves: tuple[Curve, Curve
     if low_b <= high_a and low_a <= high_b:
         return f"within chance: {min(messages):,} messages"
     return ""
+
+
+def _within_seconds(seconds: Seconds, column: str) -> str:
+    """Return why the seconds of two runs do not tell them apart, "" when they do or when there are none at all."""
+    a, b = ([value for row in rows if (value := getattr(row, column)) is not None] for rows in seconds)
+    if not seconds[0] and not seconds[1]:
+        return ""
+    if min(len(a), len(b)) < MIN_SECONDS:
+        return f"too short to tell: {min(len(a), len(b))} s"
+    return "" if rank_test(a, b) <= ALPHA else "within the spread of the seconds"
 
 
 def _interval(curve: Curve, share: float, messages: int) -> tuple[float, float]:
@@ -189,9 +215,16 @@ def _at(curve: Curve, share: float) -> float:
 def _traffic(a: RunReport, b: RunReport, tolerance: float) -> Iterator[ComparedMetric]:
     for key in _FAULTS:
         yield _fault(f"delivery.{key}", getattr(a.delivery, key), getattr(b.delivery, key))
-    yield _rate("delivery.deliveries_per_s", a.delivery.deliveries_per_s, b.delivery.deliveries_per_s, tolerance)
+    yield _compared("fanout.complete_percent", "%", a.fanout.complete_percent, b.fanout.complete_percent)
+    for key in ("p50", "p99"):
+        values = (getattr(report.fanout.spread_ms, key) for report in (a, b))
+        yield _compared(f"fanout.spread.{key}", "ms", *values)
+    seconds = seconds_of(a), seconds_of(b)
+    rates = a.delivery.deliveries_per_s, b.delivery.deliveries_per_s
+    yield _rate("delivery.deliveries_per_s", *rates, tolerance, seconds, "delivered")
     yield _fault("publish.errors", a.publish.errors, b.publish.errors)
-    yield _rate("publish.rate_per_s", a.publish.rate_per_s, b.publish.rate_per_s, tolerance)
+    rates = a.publish.rate_per_s, b.publish.rate_per_s
+    yield _rate("publish.rate_per_s", *rates, tolerance, seconds, "messages")
     yield _compared("publish.send_lag.p99", "ms", a.publish.send_lag_ms.p99, b.publish.send_lag_ms.p99)
     yield _fault("clients.failed", a.clients.failed, b.clients.failed)
     first, second = a.clients.connects_per_s, b.clients.connects_per_s
@@ -208,8 +241,10 @@ def _fault(name: str, a: int, b: int) -> ComparedMetric:
     return _compared(name, "", a, b, verdict)
 
 
-def _rate(name: str, a: float, b: float, tolerance: float) -> ComparedMetric:
-    return _compared(name, "/s", a, b, _rate_verdict(a, b, tolerance))
+def _rate(name: str, a: float, b: float, tolerance: float, seconds: Seconds, column: str) -> ComparedMetric:
+    verdict = _rate_verdict(a, b, tolerance)
+    why = "" if verdict is Change.SAME else _within_seconds(seconds, column)
+    return _compared(name, "/s", a, b, Change.SAME if why else verdict, why)
 
 
 def _rate_verdict(a: float, b: float, tolerance: float) -> Change:

@@ -15,7 +15,10 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from sim.report.clocks_table import clocks_table
+from sim.report.hops_table import hops_table
 from sim.report.model import RunReport
+from sim.report.parts import fanout_table, populations_table, publishers_table
 from sim.report.tables import (
     Cell,
     Mark,
@@ -125,17 +128,19 @@ def _body(report: RunReport) -> Iterator[str]:
         yield _chart("traffic", "Deliveries and published messages a second")
     if any(row.lost for row in report.series):
         yield _chart("lost", "Lost deliveries, by the second in which their messages were pushed")
-    yield from _section(delivery_table(report))
+    for table in (delivery_table(report), fanout_table(report), populations_table(report), publishers_table(report)):
+        yield from _section(table)
     pair = [_chart("curve", "Percentile curve")] if report.latency_buckets_ms else []
     if report.series:
         pair.append(_chart("connected", "Connected clients"))
     if report.node_series:
         pair += [_chart("cpu", "CPU of the nodes, % of a core"), _chart("memory", "Memory of the nodes, MB")]
     yield f'<div class="pair">{"".join(pair)}</div>'
-    for table in (events_table(report), nodes_table(report), publishing_table(report)):
+    for table in (hops_table(report), events_table(report), nodes_table(report), publishing_table(report)):
         yield from _section(table)
     yield from _section(clients_table(report))
-    yield from _section(machine_table(report))
+    for table in (clocks_table(report), machine_table(report)):
+        yield from _section(table)
     for table in (curve_table(report), seconds_table(report), _node_seconds(report)):
         if table is not None:
             yield f"<section><details><summary>{escape(table.title)}</summary>{_table(table)}</details></section>"

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 
+from sim.report.clocks_table import clocks_table
+from sim.report.hops_table import hops_table
 from sim.report.model import RunReport
+from sim.report.parts import fanout_table, populations_table, publishers_table
 from sim.report.tables import (
     Cell,
     Mark,
@@ -43,12 +46,14 @@ def markdown_text(report: RunReport) -> str:
     lines += [f"{_sentence(_escape(meaning))} Run {_escape(facts_line(report))}.", ""]
     if report.reasons:
         lines += [*(f"- {_escape(reason)}" for reason in report.reasons), ""]
-    tables = [expectations_table(report), latency_table(report), delivery_table(report)]
+    tables = [expectations_table(report), latency_table(report), delivery_table(report), fanout_table(report)]
+    tables += [populations_table(report), publishers_table(report)]
     if report.find_max is not None:
         tables.insert(0, find_max_table(report.find_max))
     if report.baseline is not None:
         tables.insert(1, baseline_table(report.baseline))
-    tables += [publishing_table(report), events_table(report), nodes_table(report), clients_table(report)]
+    tables += [hops_table(report), publishing_table(report), events_table(report), nodes_table(report)]
+    tables += [clients_table(report), clocks_table(report)]
     for table in tables:
         if table is not None:
             lines += _table(table)

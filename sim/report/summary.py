@@ -18,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.expect import format_value
+from sim.report.clocks_table import clocks_table
+from sim.report.hops_table import hops_table
 from sim.report.model import (
     Comparison,
     DeliveryReport,
@@ -28,7 +30,7 @@ from sim.report.model import (
     Verdict,
     plain,
 )
-from sim.report.tables import Mark, baseline_table, find_max_table, format_counts, format_ms, verdict_line
+from sim.report.tables import Mark, baseline_table, closed_note, find_max_table, format_counts, format_ms, verdict_line
 from sim.report.tables import Table as PlainTable
 from sim.units import format_bytes, format_duration
 
@@ -126,11 +128,19 @@ def _summary(report: RunReport, buckets: Sequence[Bucket]) -> Group:
     parts += _section("Expectations", _expectations(report))
     if report.baseline is not None:
         parts += _section(f"Against the baseline {report.baseline.a}", *_compared(report.baseline, everything=False))
-    parts += _section("Latency, planned time to read, in ms", _latency(report), _histogram(report, buckets))
+    parts += _section(
+        "Latency, planned time to read, in ms", _latency(report), _histogram(report, buckets), _closed(report)
+    )
     parts += _section("Delivery", _delivery(report), _delivery_notes(report))
+    hops = hops_table(report)
+    if hops is not None:
+        parts += _section("Hops, in ms", *_plain(hops))
     parts += _section("Publishing", _publishing(report))
     parts += _section("Nodes", _nodes(report))
     parts += _section("Clients and load generator", _generator(report))
+    clocks = clocks_table(report)
+    if clocks is not None:
+        parts += _section(clocks.title, *_plain(clocks))
     return Group(*parts)
 
 
@@ -239,6 +249,11 @@ def _delivery(report: RunReport) -> Table:
     return table
 
 
+def _closed(report: RunReport) -> Text | None:
+    note = closed_note(report).strip()
+    return Text(note, style="dim") if note else None
+
+
 def _delivery_row(table: Table, name: Text, delivery: DeliveryReport) -> None:
     faults = (delivery.lost, delivery.duplicated, delivery.reordered, delivery.unexpected)
     marked = [Text(f"{fault:,}", style="bold red" if fault else "") for fault in faults]
@@ -251,9 +266,12 @@ def _delivery_notes(report: RunReport) -> Text:
         lines[0].append("; phases in brackets are not in the overall row", style="dim")
     places = {place: count for place, count in report.delivery.lost_at.items() if count}
     if places:
-        lines.append(Text(f"dropped at {format_counts(places)}", style="red"))
-    elif report.delivery.lost:
-        lines.append(Text("no node counted a drop: lost in a process that ended, or on the way", style="red"))
+        lines.append(Text(f"lost at {format_counts(places)}", style="red"))
+    fanout = report.fanout
+    if fanout.messages and fanout.complete_percent is not None:
+        spread = f"; first to last p50 {format_ms(fanout.spread_ms.p50)} ms, p99 {format_ms(fanout.spread_ms.p99)} ms"
+        share = format_value(fanout.complete_percent, "%")
+        lines.append(Text(f"{share} of {fanout.messages:,} messages to several clients reached all of them{spread}"))
     return Text("\n").join(lines)
 
 
@@ -300,6 +318,10 @@ def _generator(report: RunReport) -> Table:
         facts.append(f"{clients.failed:,} failed")
     if clients.reconnects:
         facts.append(f"{clients.reconnects:,} reconnects")
+    if clients.second_logins:
+        facts.append(f"{clients.second_logins:,} second logins")
+    if clients.second_logins_failed:
+        facts.append(f"{clients.second_logins_failed:,} second logins failed")
     grid.add_row("clients", ", ".join(facts))
     many = "worker" if generator.workers == 1 else "workers"
     grid.add_row(

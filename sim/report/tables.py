@@ -9,11 +9,13 @@ from enum import Enum
 from sim.expect import format_value
 from sim.report.model import (
     Change,
+    ClientsReport,
     ComparedMetric,
     Comparison,
     DeliveryReport,
     FindMaxReport,
     LatencyStats,
+    Loop,
     PhaseReport,
     PublishReport,
     RunReport,
@@ -28,17 +30,20 @@ __all__ = [
     "Table",
     "baseline_table",
     "clients_table",
+    "closed_note",
     "curve_table",
     "delivery_table",
     "events_table",
     "expectations_table",
     "facts_line",
+    "fault_cell",
     "find_max_table",
     "format_counts",
     "format_ms",
     "latency_table",
     "machine_table",
     "nodes_table",
+    "per_phase",
     "percentile_curve",
     "publishing_table",
     "seconds_table",
@@ -129,10 +134,16 @@ def latency_table(report: RunReport) -> Table | None:
     """Return latency of the run and of each phase; None when nothing was delivered."""
     if not report.latency_ms.count and not any(phase.latency_ms.count for phase in report.phases):
         return None
-    note = "From the planned send time to the moment the client read it, in ms."
+    note = f"From the planned send time to the moment the client read it, in ms.{closed_note(report)}"
     head = ("", "deliveries", "min", "p50", "p90", "p95", "p99", "p99.9", "max")
-    rows = _per_phase(report, lambda part: _latency_cells(part.latency_ms))
+    rows = per_phase(report, lambda part: _latency_cells(part.latency_ms))
     return Table("Latency", head, rows, note=note + _brackets(report))
+
+
+def closed_note(report: RunReport) -> str:
+    """Return what to know of the latency of closed loops, as a sentence behind another; empty without any."""
+    names = ", ".join(publisher.name for publisher in report.publishers if publisher.loop is Loop.CLOSED)
+    return f" Closed loop, so from the actual send and not on a schedule: {names}." if names else ""
 
 
 def delivery_table(report: RunReport) -> Table:
@@ -141,10 +152,8 @@ def delivery_table(report: RunReport) -> Table:
     note = _brackets(report).strip()
     places = {place: count for place, count in report.delivery.lost_at.items() if count}
     if places:
-        note = f"Dropped at {format_counts(places)}. {note}".rstrip()
-    elif report.delivery.lost:
-        note = f"No node counted a drop: lost in a process that ended, or on the way. {note}".rstrip()
-    return Table("Delivery", head, _per_phase(report, lambda part: _delivery_cells(part.delivery)), note=note)
+        note = f"Lost at {format_counts(places)}. {note}".rstrip()
+    return Table("Delivery", head, per_phase(report, lambda part: _delivery_cells(part.delivery)), note=note)
 
 
 def publishing_table(report: RunReport) -> Table | None:
@@ -152,7 +161,7 @@ def publishing_table(report: RunReport) -> Table | None:
     if not report.publish.messages and not report.publish.errors:
         return None
     head = ("", "messages", "errors", "per s", "late p50", "late p99", "late max")
-    rows = _per_phase(report, lambda part: _publish_cells(part.publish))
+    rows = per_phase(report, lambda part: _publish_cells(part.publish))
     return Table("Publishing", head, rows, note="Late: from the planned time to the moment a push began, in ms.")
 
 
@@ -192,6 +201,17 @@ def events_table(report: RunReport) -> Table | None:
     return Table("Events", ("", "who", "at", "how many", "for"), rows, texts=2)
 
 
+def _provoked_rows(clients: ClientsReport) -> list[tuple[str, str, Mark]]:
+    """Return the rows of what only few scenarios have."""
+    failed = clients.second_logins_failed
+    rows = [
+        ("connections ended as provoked", clients.provoked, Mark.NONE),
+        ("second logins", clients.second_logins, Mark.NONE),
+        ("second logins failed", failed, Mark.BAD),
+    ]
+    return [(name, f"{count:,}", mark) for name, count, mark in rows if count]
+
+
 def clients_table(report: RunReport) -> Table:
     """Return the clients and the health of the load generator."""
     clients, generator = report.clients, report.generator
@@ -201,6 +221,7 @@ def clients_table(report: RunReport) -> Table:
         ("connects a second", format_value(clients.connects_per_s, ""), Mark.NONE),
         ("connections that ended unwanted", f"{clients.disconnected:,}", Mark.NONE),
         ("reconnects", f"{clients.reconnects:,}", Mark.NONE),
+        *_provoked_rows(clients),
         ("generator workers", f"{generator.workers:,}", Mark.NONE),
         ("busiest generator process, CPU", f"{generator.cpu_percent:.0f}%", Mark.NONE),
         ("generator loop lag p99", f"{format_ms(generator.loop_lag_ms)} ms", Mark.NONE),
@@ -239,7 +260,7 @@ def find_max_table(found: FindMaxReport) -> Table:
             Cell(f"x{step.factor:g}"),
             Cell(format_value(step.rate_per_s, "")),
             Cell(format_ms(step.p99_ms)),
-            _fault(step.lost),
+            fault_cell(step.lost),
         )
         for step in sorted(found.steps, key=lambda step: step.factor)
     )
@@ -304,7 +325,7 @@ def format_ms(value: float | None) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _per_phase(
+def per_phase(
     report: RunReport, cells: Callable[[RunReport | PhaseReport], tuple[Cell, ...]]
 ) -> tuple[tuple[Cell, ...], ...]:
     """Return a row for the run and one a phase; the only phase, when it is measured, would repeat the first row."""
@@ -330,7 +351,7 @@ def _delivery_cells(delivery: DeliveryReport) -> tuple[Cell, ...]:
     return (
         Cell(f"{delivery.expected:,}"),
         Cell(f"{delivery.delivered:,}"),
-        *(_fault(count) for count in faults),
+        *(fault_cell(count) for count in faults),
         Cell(format_value(delivery.deliveries_per_s, "")),
     )
 
@@ -339,7 +360,7 @@ def _publish_cells(publish: PublishReport) -> tuple[Cell, ...]:
     lag = publish.send_lag_ms
     return (
         Cell(f"{publish.messages:,}"),
-        _fault(publish.errors),
+        fault_cell(publish.errors),
         Cell(format_value(publish.rate_per_s, "")),
         *(Cell(format_ms(number)) for number in (lag.p50, lag.p99, lag.max)),
     )
@@ -357,7 +378,7 @@ def _second_cells(rows: Sequence[SeriesRow]) -> tuple[Cell, ...]:
         Cell(f"{rows[-1].connected:,}"),
         Cell(f"{sum(row.messages for row in rows):,}"),
         Cell(f"{sum(row.delivered for row in rows):,}"),
-        _fault(sum(lost)) if lost else Cell("-"),
+        fault_cell(sum(lost)) if lost else Cell("-"),
         *(Cell(format_ms(value)) for value in worst),
     )
 
@@ -374,5 +395,6 @@ def _compared_cells(one: ComparedMetric) -> tuple[Cell, ...]:
     )
 
 
-def _fault(count: int) -> Cell:
+def fault_cell(count: int) -> Cell:
+    """Return a count of something that should not be."""
     return Cell(f"{count:,}", Mark.BAD if count else Mark.NONE)

@@ -16,8 +16,11 @@ from protocol.operation import Operation
 from protocol.raw import wrap_batch
 from protocol.websocket import ServerDecoder, serialize_message
 from sim.client import SimClient
+from sim.feeder import Feed
+from sim.histogram import Histogram
+from sim.ledger import Delivery
 from sim.plan import make_plan
-from sim.scenario import Event, Expectation, Phase, Population, Publisher, PublishTo, Scenario
+from sim.scenario import Event, Expectation, Phase, Population, Publisher, PublishTo, Scenario, Transport
 from sim.stamp import make_body
 from sim.swarm import Swarm
 from sim.target import Target
@@ -39,13 +42,24 @@ def scenario_of(
     expect: Sequence[Expectation] = (),
     seed: int = 1,
     events: Sequence[Event] = (),
+    feeds: Sequence[Feed] = (),
     **population: object,
 ) -> Scenario:
     """Return a scenario of one population and, by default, two publishers: to its rooms, and to all."""
-    people = Population("viewers", count, 0.0 if ws else 1.0, tuple(rooms), **population)  # type: ignore[arg-type]
+    transports = ((Transport.WS if ws else Transport.TCP, 1.0),)
+    people = Population("viewers", count, transports, tuple(rooms), **population)  # type: ignore[arg-type]
     if publish is None:
         publish = (Publisher(PublishTo.ROOM, "viewers", 50.0), Publisher(PublishTo.ALL, "", 10.0))
-    return Scenario("test", seed, (people,), tuple(publish), tuple(phases), tuple(expect), events=tuple(events))
+    return Scenario(
+        "test",
+        seed,
+        (people,),
+        tuple(publish),
+        tuple(phases),
+        tuple(expect),
+        events=tuple(events),
+        feeds=tuple(feeds),
+    )
 
 
 def message(stream: int, sequence: int, intended_ns: int = 1, *, run: int = RUN, size: int = 64) -> Frame:
@@ -98,6 +112,25 @@ def joined_swarm(scenario: Scenario, *, part: int = 0, parts: int = 1) -> Swarm:
     for client in swarm.clients:
         join(client)
     return swarm
+
+
+def totals(swarm: Swarm) -> list[Delivery]:
+    """Return the counts of each segment, over all populations and publishers."""
+    rows = [row for tally in swarm.tallies for row in tally.deliveries.values()]
+    found = [Delivery() for _ in range(len(swarm.cells.segments))]
+    for row in rows:
+        for segment, delivery in enumerate(row):
+            found[segment].add(delivery)
+    return found
+
+
+def latencies(swarm: Swarm) -> list[Histogram]:
+    """Return the latencies of each segment, as totals()."""
+    found = [Histogram() for _ in range(len(swarm.cells.segments))]
+    for tally in swarm.tallies:
+        for cell, histogram in tally.latency.items():
+            found[swarm.cells.split(cell)[1]].merge(histogram)
+    return found
 
 
 def join(client: SimClient) -> None:
@@ -186,8 +219,8 @@ class ScriptedComet:
             reply = pack_frame(Operation.HEARTBEAT_REPLY, b"\0\0\0\1")
             writer.write(serialize_message(reply) if self.ws else reply)
             return True
-        if frame.op == Operation.CHANGE_ROOM:
-            reply = pack_frame(Operation.CHANGE_ROOM_REPLY, frame.body)
+        if frame.op in (Operation.CHANGE_ROOM, Operation.SUB, Operation.UNSUB):
+            reply = pack_frame(frame.op + 1, frame.body)
             writer.write(serialize_message(reply) if self.ws else reply)
             return True
         if self.answer is None:

@@ -6,7 +6,7 @@ import pytest
 from protocol.frame import pack_frame, parse_frames
 from protocol.operation import Operation
 from sim.report.model import EventReport
-from sim.scenario import Backoff, Churn, Event, EventKind, Phase
+from sim.scenario import Backoff, Churn, Event, EventKind, ExponentialTime, Phase, Publisher, PublishTo, Session
 from tests.sim.kit import join, joined_swarm, scenario_of, until
 
 
@@ -83,6 +83,61 @@ async def test_churn_takes_nobody_who_is_away_and_ends_with_the_last_phase():
     assert (gone([swarm]), away) == ([0, 1, 2], 3)
 
 
+@pytest.fixture
+def leaves(monkeypatch):
+    """(client, when it was to leave, for how long) of everybody who leaves; who comes back is in again at once."""
+    found = []
+    clock = [0]
+
+    async def until(at_ns):
+        clock[0] = at_ns
+
+    def come_back(connector, client, backoff, *, away_s=None):
+        found.append((client.plan.index, clock[0], away_s))
+        join(connector._swarm.renew(client))
+
+    monkeypatch.setattr("sim.actions._until", until)
+    monkeypatch.setattr("sim.connector.Connector.come_back", come_back)
+    return found
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+async def test_sessions_are_those_of_the_seed_whatever_the_number_of_workers(leaves, parts):
+    session = Session(ExponentialTime(5.0), Backoff(0.5, 1.5))
+    scenario = scenario_of(count=50, phases=[Phase("steady", 100.0)], session=session)
+    other = scenario_of(count=50, phases=[Phase("steady", 100.0)], session=session, seed=2)
+
+    await joined_swarm(scenario).actions.play(0)
+    alone, leaves[:] = sorted(leaves), []
+    for part in range(parts):
+        await joined_swarm(scenario, part=part, parts=parts).actions.play(0)
+    shared, leaves[:] = sorted(leaves), []
+    await joined_swarm(other).actions.play(0)
+
+    assert shared == alone != sorted(leaves)
+    # 50 clients for 100 s, 6 s each time.
+    assert len(alone) == pytest.approx(50 * 100 / 6, rel=0.15)
+    assert all(0.5 <= away_s <= 1.5 for _, _, away_s in alone)
+
+
+async def test_a_session_of_fixed_length_ends_in_time_and_the_next_begins_when_it_is_back(leaves):
+    session = Session(Backoff(2.0, 2.0), Backoff(1.0, 1.0))
+
+    await joined_swarm(scenario_of(count=1, phases=[Phase("steady", 9.0)], session=session)).actions.play(0)
+
+    assert [at_ns / 1e9 for _, at_ns, _ in leaves] == [2.0, 5.0, 8.0]
+
+
+async def test_without_away_a_session_ends_for_good(leaves):
+    session = Session(Backoff(1.0, 3.0))
+    swarm = joined_swarm(scenario_of(count=20, phases=[Phase("steady", 2.0)], session=session))
+
+    await swarm.actions.play(0)
+
+    assert leaves == []
+    assert 0 < len(gone([swarm])) < 20
+
+
 async def test_a_part_without_clients_of_the_population_has_no_churn():
     scenario = scenario_of(count=1, phases=[Phase("soak", 1e6)], churn=Churn(1e6, Backoff(1.0, 1.0)))
 
@@ -147,18 +202,33 @@ async def test_who_left_meanwhile_is_not_made_to_read_again():
     assert (swarm.clients[0].stopped, swarm.clients[0].silenced) == (0, 0)
 
 
-async def test_a_change_of_room_is_asked_for_and_only_once_at_a_time():
-    events = [Event(0.0, EventKind.CHANGE_ROOM, "viewers", room="live://2")] * 2
-    swarm = joined_swarm(scenario_of(count=2, rooms=("live://1", "live://2"), events=events))
-    swarm.clients[0].transport.written.clear()
+async def test_changes_of_membership_are_asked_for_and_hold_from_the_answer_on():
+    events = [
+        Event(0.0, EventKind.CHANGE_ROOM, "viewers", room="live://2"),
+        Event(0.0, EventKind.SUBSCRIBE, "viewers", ops=(2000, 2001)),
+        Event(0.0, EventKind.UNSUBSCRIBE, "viewers", ops=(1000,)),
+    ]
+    publish = [
+        Publisher(PublishTo.ROOM, "viewers", 1.0),
+        Publisher(PublishTo.ALL, "", 1.0),
+        Publisher(PublishTo.ALL, "", 1.0, op=2001),
+    ]
+    swarm = joined_swarm(scenario_of(count=2, rooms=("live://1", "live://2"), events=events, publish=publish))
+    [client, _] = swarm.clients
+    client.transport.written.clear()
 
     await played(swarm)
 
-    frames, _ = parse_frames(bytes(swarm.clients[0].transport.written))
-    assert [(frame.op, frame.body) for frame in frames] == [(Operation.CHANGE_ROOM, b"live://2")]
-    assert [swarm.actions.done[number].count for number in range(2)] == [2, 0]
-    swarm.clients[0].data_received(pack_frame(Operation.CHANGE_ROOM_REPLY, b"live://2"))
-    assert {swarm.plan.streams[stream].target for stream in swarm.clients[0].streams} == {"live://2", ""}
+    frames, _ = parse_frames(bytes(client.transport.written))
+    asked = [(Operation.CHANGE_ROOM, b"live://2"), (Operation.SUB, b"2000,2001"), (Operation.UNSUB, b"1000")]
+    assert [(frame.op, frame.body) for frame in frames] == asked
+    assert [swarm.actions.done[number].count for number in range(3)] == [2, 2, 2]
+    members = [set(client.streams)]
+    for op, body in asked:
+        client.data_received(pack_frame(op + 1, body))
+        members.append(set(client.streams))
+    # Streams: the two rooms, all by operation 1000, all by 2001.
+    assert members == [{0, 2}, {1, 2}, {1, 2, 3}, {1, 3}]
 
 
 async def test_others_have_their_turn_while_an_event_takes_many():

@@ -17,9 +17,11 @@ from tests.sim.kit import (
     FakeTransport,
     join,
     joined_swarm,
+    latencies,
     message,
     scenario_of,
     swarm_of,
+    totals,
     wire,
 )
 
@@ -40,13 +42,13 @@ def books(client):
 
 def counts(swarm):
     swarm.settle()
-    total = swarm.deliveries[0]
+    total = totals(swarm)[0]
     return {
         "delivered": swarm.delivered,
-        "recorded": sum(histogram.count for histogram in swarm.latency),
+        "recorded": sum(histogram.count for histogram in latencies(swarm)),
         "duplicated": total.duplicated,
         "unexpected": total.unexpected,
-        "late": swarm.late,
+        "late": swarm.tallies[0].late,
     }
 
 
@@ -271,7 +273,7 @@ def test_latency_is_recorded_within_one_percent(shared):
         for client in swarm.clients:
             client.data_received(wire([message(ROOM, 0, monotonic_ns())], ws=False))
         swarm.settle()
-        swarm.latency[0].__init__()
+        swarm.tallies[0].latency.clear()
     began_ns = monotonic_ns()
     chunk = wire([message(ROOM, 1, began_ns - 50_000_000)], ws=False)
 
@@ -280,7 +282,7 @@ def test_latency_is_recorded_within_one_percent(shared):
 
     ended_ns = monotonic_ns()
     swarm.settle()
-    latency = swarm.latency[0]
+    [latency] = latencies(swarm)
     assert latency.count == 200
     assert latency.min_ns >= 50_000_000
     assert latency.max_ns <= (50_000_000 + ended_ns - began_ns) * 1.01
@@ -414,7 +416,7 @@ def test_back_in_a_room_the_fast_path_is_taken_again(monkeypatch):
     swarm = joined_swarm(scenario_of(count=4, rooms=("live://1", "live://2")))
     moves, stays = swarm.clients[0], swarm.clients[2]
     for room in ("live://2", "live://1"):
-        assert moves.change_room(room)
+        moves.change_room(room)
         moves.data_received(MOVED)
     chunks = [wire([message(ROOM_1, number)], ws=False) for number in range(20)]
     for chunk in chunks:
@@ -459,7 +461,7 @@ def test_an_answer_to_no_request_moves_nobody():
 
     swarm.clients[0].data_received(MOVED)
 
-    assert (swarm.foreign, swarm.clients[0].stays) == (1, None)
+    assert (swarm.foreign, swarm.clients[0].members) == (1, None)
 
 
 def test_who_comes_back_is_in_its_first_room_and_knows_what_it_has_seen():

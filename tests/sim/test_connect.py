@@ -61,6 +61,24 @@ async def test_nobody_there_is_an_error_and_no_socket_is_left():
         await open_from("127.0.1.1", "127.0.0.1", port)
 
 
+async def test_on_loopback_a_connect_takes_no_turn_of_the_event_loop():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connecting = open_from("127.0.1.1", "127.0.0.1", server.getsockname()[1])
+
+        with pytest.raises(StopIteration) as done:
+            connecting.send(None)
+
+        with done.value.value as sock:
+            assert sock.getpeername() == server.getsockname()
+            assert sock.getsockname()[0] == "127.0.1.1"
+
+
+async def test_sources_that_are_asked_for_are_taken_in_turn_wherever_it_goes():
+    sources = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+
+    assert [source_of(client, 5, "192.0.2.1", sources) for client in range(4)] == [*sources, sources[0]]
+
+
 async def test_a_server_that_stands_still_does_not_stop_the_other_clients():
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         port = server.getsockname()[1]

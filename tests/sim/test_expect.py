@@ -8,31 +8,40 @@ from hypothesis import strategies as st
 from sim.expect import (
     EXPECTATION_PATTERN,
     ExpectationError,
+    end_early,
     evaluate,
     explain,
+    find_event,
     format_value,
+    limit_to,
     metric_paths,
     parse_expectation,
+    without_window,
 )
 from sim.report.model import (
     ClientsReport,
     DeliveryReport,
+    FanoutReport,
     GeneratorReport,
     LagStats,
     LatencyStats,
     NodeReport,
     PhaseReport,
+    PopulationReport,
+    PublisherReport,
     PublishReport,
     RunReport,
+    SpreadStats,
     Verdict,
 )
-from sim.scenario import Phase
+from sim.scenario import Event, EventKind, Phase
 
 PHASES = (Phase("warmup", 1, measure=False), Phase("steady", 1), Phase("spike", 1))
 
 LATENCY = LatencyStats(100, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 PUBLISH = PublishReport(10, 1, 40.0, LagStats(0.1, 0.2, 0.3))
-DELIVERY = DeliveryReport(100, 97, 3, 1, 2, 4, 970.0, {"comet.slow_client": 3})
+DELIVERY = DeliveryReport(100, 97, 3, 1, 2, 4, 970.0, {"comet.slow_client": 3}, 3.0)
+FANOUT = FanoutReport(10, 9, 90.0, SpreadStats(1.0, 2.0, 3.0))
 REPORT = RunReport(
     scenario="a",
     seed=1,
@@ -43,17 +52,23 @@ REPORT = RunReport(
     publish=PUBLISH,
     delivery=DELIVERY,
     latency_ms=LATENCY,
-    phases=(PhaseReport("steady", 1, True, PUBLISH, DELIVERY, LATENCY), PhaseReport("spike", 1)),
+    phases=(PhaseReport("steady", 1, True, PUBLISH, DELIVERY, LATENCY, FANOUT), PhaseReport("spike", 1)),
+    fanout=FANOUT,
+    populations=(PopulationReport("viewers", DELIVERY, LATENCY),),
+    publishers=(PublisherReport("chat", PUBLISH, DELIVERY, LATENCY, FANOUT),),
     generator=GeneratorReport(2, 41.0, 1.5),
     nodes=(
-        NodeReport("comet-1", 7, 1.5, 120_000_000, {"comet.slow_client": 3, "comet.auth_failed": 1}),
+        NodeReport("comet-1", 7, 1.5, 120_000_000, {"comet.slow_client": 3, "comet.auth_failed": 1}, 12.5, 130_000_000),
         NodeReport("far"),
     ),
 ).to_dict()
 
 
+NAMES = {"populations": ["viewers", "others"], "publishers": {"chat": "", "news": "sport", "sport": "news"}}
+
+
 def judge(text):
-    (result,) = evaluate([parse_expectation(text, PHASES)], REPORT)
+    (result,) = evaluate([parse_expectation(text, PHASES, **NAMES)], REPORT)
     return result
 
 
@@ -121,11 +136,45 @@ def test_an_expectation_is_read_in_the_unit_of_its_metric(text, value, unit):
         ("latency.p98 < 5ms", "latency.p98 is not in the result", "did you mean latency.p99?"),
         ("latency_ms.p99 < 5ms", "latency_ms.p99 is not in the result", "did you mean latency.p99?"),
         ("delivery.losd == 0", "delivery.losd is not in the result", "did you mean delivery.lost?"),
-        ("node.a.rss_bytes < 5", "node.a.rss_bytes is not in the result", "did you mean node.a.rss?"),
-        ("node.a < 5", "node.a is not in the result; expected a metric of cpu, drops, rss", "such as node.a.cpu"),
+        ("node.a.rss_mb < 5", "node.a.rss_mb is not in the result", "did you mean node.a.rss_bytes?"),
+        (
+            "node.a < 5",
+            "node.a is not in the result; expected a metric of cpu, cpu_percent, drops, rss, rss_bytes, rss_max_bytes",
+            "such as node.a.cpu_percent",
+        ),
+        (
+            "nodes.memory < 5",
+            "nodes.memory is not in the result; expected a metric of cpu",
+            "such as nodes.cpu_percent",
+        ),
+        (
+            "population.viewer.latency.p99 < 5ms",
+            'population.viewer.latency.p99 names the population "viewer"; expected one of viewers, others',
+            "did you mean population.viewers.latency.p99?",
+        ),
+        (
+            "phase.steady.population.view.latency.p99 < 5ms",
+            'names the population "view"; expected one of viewers, others',
+            "did you mean population.viewers.latency.p99?",
+        ),
+        (
+            "population.viewers.publish.errors == 0",
+            "population.viewers.publish.errors is not in the result; expected a metric of delivery, latency",
+            None,
+        ),
+        (
+            "population.viewers.delivery.lost_at.comet.slow_client == 0",
+            "population.viewers.delivery.lost_at.comet.slow_client is not in the result",
+            None,
+        ),
+        (
+            "publisher.news.latency.p99 < 5ms",
+            'names the publisher "news", which shares a target with "sport", so their messages cannot be told apart',
+            "expect this of the phase, or of the population",
+        ),
         (
             "zzz == 0",
-            "expected a metric of clients, delivery, generator, latency, node, phase, publish",
+            "expected a metric of clients, delivery, fanout, generator, hops, latency, node, nodes, phase, population",
             "such as latency.count",
         ),
         (
@@ -140,7 +189,7 @@ def test_an_expectation_is_read_in_the_unit_of_its_metric(text, value, unit):
         ),
         (
             "phase.spike.clients.failed == 0",
-            "phase.spike.clients.failed is not in the result; expected a metric of delivery, latency, publish",
+            "phase.spike.clients.failed is not in the result; expected a metric of delivery, fanout, latency, publish",
             None,
         ),
         ("phase.spike.lost_at.x == 0", "phase.spike.lost_at.x is not in the result", None),
@@ -150,7 +199,7 @@ def test_an_expectation_is_read_in_the_unit_of_its_metric(text, value, unit):
 )
 def test_an_expectation_that_cannot_be_read_says_why(text, message, hint):
     with pytest.raises(ExpectationError) as caught:
-        parse_expectation(text, PHASES)
+        parse_expectation(text, PHASES, **NAMES)
 
     assert message in caught.value.message
     if hint is not None:
@@ -234,17 +283,143 @@ def test_every_metric_can_be_parsed_and_judged():
     units = ("0", "1ms", "1KB")
     for path in metric_paths(PHASES):
         path = path.replace("NODE", "comet-1").replace("PLACE", "comet.slow_client")
+        path = path.replace("population.NAME", "population.viewers").replace("publisher.NAME", "publisher.chat")
         if path.startswith("phase.warmup"):
             continue
         parsed = []
         for value in units:
             try:
-                parsed.append(parse_expectation(f"{path} >= {value}", PHASES))
+                parsed.append(parse_expectation(f"{path} >= {value}", PHASES, **NAMES))
             except ExpectationError:
                 continue
         assert parsed, path
         (result,) = evaluate(parsed[:1], REPORT)
         assert (result.value is None) == bool(result.reason), path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("population.viewers.latency.p99 < 5ms", 4.0),
+        ("population.viewers.delivery.lost_percent <= 3%", 3.0),
+        ("publisher.chat.publish.errors == 1", 1.0),
+        ("publisher.chat.fanout.complete == 9", 9.0),
+        ("fanout.complete_percent >= 90%", 90.0),
+        ("phase.steady.fanout.spread.p99 < 3ms", 2.0),
+        ("node.comet-1.cpu_percent < 90%", 12.5),
+        ("node.comet-1.rss_max_bytes < 1GB", 130e6),
+        ("delivery.lost_at.comet-1.killed == 0", 0.0),
+    ],
+)
+def test_what_an_expectation_can_be_limited_to(text, value):
+    result = judge(text)
+
+    assert (result.value, result.passed) == (value, True)
+
+
+def test_of_all_nodes_together_numbers_are_added_up():
+    nodes = [{"name": name, "rss_bytes": 100, "drops": {"a.b": 2, "c.d": 1}} for name in ("core", "comet-1")]
+    texts = ["nodes.rss_bytes < 1KB", "nodes.drops.a.b == 4", "nodes.drops == 6", "nodes.cpu_percent < 5%"]
+
+    results = evaluate([parse_expectation(text, PHASES) for text in texts], {**REPORT, "nodes": nodes})
+
+    assert [result.value for result in results] == [200, 4, 6, None]
+    assert results[-1].reason == "core does not tell its cpu_percent"
+
+
+@pytest.mark.parametrize(
+    ("window", "label", "span"),
+    [
+        ({"from_s": 1.0, "to_s": 2.5}, " from 1s to 2.5s", (1.0, 2.5)),
+        ({"from_s": 1.0, "to_s": None}, " from 1s", (1.0, None)),
+        ({"from_s": None, "to_s": 2.0}, " until 2s", (0.0, 2.0)),
+        (
+            {"from_s": None, "to_s": 1.0, "event": Event(1.5, EventKind.KILL, node="comet-1")},
+            " from 0ms to 1s after kill comet-1",
+            (1.5, 2.5),
+        ),
+    ],
+)
+def test_a_window_is_part_of_the_text_and_a_span_of_the_run(window, label, span):
+    plain = parse_expectation("latency.p99 < 5ms", PHASES)
+
+    limited = limit_to(plain, PHASES, **window)
+
+    assert limited.expr == f"latency.p99 < 5ms{label}"
+    assert (limited.from_s, limited.to_s) == span
+    assert without_window(limited.expr) == plain.expr
+
+
+@pytest.mark.parametrize(
+    ("text", "window", "message"),
+    [
+        ("phase.steady.latency.p99 < 5ms", (1.0, 2.0), "is of a phase already"),
+        ("clients.failed == 0", (1.0, 2.0), "clients.failed is of the whole run"),
+        ("latency.p99 < 5ms", (2.0, 2.0), "the window ends at 2s and begins at 2s"),
+        ("latency.p99 < 5ms", (3.0, None), "the window begins at 3s, and the run is over at 3s"),
+        ("latency.p99 < 5ms", (0.0, 1.0), "nothing in the window is measured"),
+    ],
+)
+def test_a_window_without_sense_is_refused(text, window, message):
+    with pytest.raises(ExpectationError, match=message):
+        limit_to(parse_expectation(text, PHASES), PHASES, from_s=window[0], to_s=window[1])
+
+
+def test_memory_of_a_node_can_be_limited_to_a_time_that_is_not_measured():
+    limited = limit_to(parse_expectation("nodes.rss_bytes < 1GB", PHASES), PHASES, from_s=0.0, to_s=1.0)
+
+    assert limited.to_s == 1.0
+
+
+EVENTS = (
+    Event(1.0, EventKind.KILL, node="comet-1"),
+    Event(2.0, EventKind.KILL, node="comet-1"),
+    Event(1.5, EventKind.DISCONNECT, who="viewers"),
+)
+
+
+def test_an_event_is_found_by_what_it_does_and_where_that_is_not_enough_by_its_time():
+    assert find_event("disconnect  viewers", EVENTS) is EVENTS[2]
+    assert find_event("kill comet-1 at 2000ms", EVENTS) is EVENTS[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "kill comet-1",
+            "2 events are kill comet-1; expected one of kill comet-1 at 1s, kill comet-1 at 2s",
+            "kill comet",
+        ),
+        ("kill comet-2", 'no event is "kill comet-2"', "event: kill comet-1 at "),
+        ("kill comet-1 at noon", '"noon" in "kill comet-1 at noon" is no time', ""),
+    ],
+)
+def test_an_event_that_is_not_there_is_said_with_those_that_are(text, message, hint):
+    with pytest.raises(ExpectationError) as caught:
+        find_event(text, EVENTS)
+
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "path", ["latency.p99", "clients.failed", "node.core.rss", "nodes.drops.a.b", "delivery.unexpected"]
+)
+def test_what_is_known_meanwhile_can_end_a_run(path):
+    value = "5ms" if path.startswith("latency") else "5"
+
+    ending = end_early(parse_expectation(f"{path} < {value if 'rss' not in path else '1GB'}", PHASES), after_s=3.0)
+
+    assert (ending.abort, ending.after_s) == (True, 3.0)
+
+
+@pytest.mark.parametrize(
+    "path", ["delivery.lost", "fanout.complete", "generator.cpu", "delivery.lost_at.comet.slow_client"]
+)
+def test_what_is_only_known_at_the_end_cannot_end_a_run(path):
+    with pytest.raises(ExpectationError, match="only known when the run is over"):
+        end_early(parse_expectation(f"{path} < 5", PHASES), after_s=0.0)
 
 
 def test_explain_names_the_number_that_was():
@@ -266,6 +441,8 @@ def test_explain_names_the_number_that_was():
         (1_200_000.0, "", "1,200,000"),
         (39_997.9, "/s", "39,998/s"),
         (41.32, "%", "41.3%"),
+        (99.9996, "%", "99.9996%"),
+        (100.0, "%", "100%"),
         (1.5e6, "bytes", "1.5 MB"),
     ],
 )

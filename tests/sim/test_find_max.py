@@ -9,6 +9,7 @@ import pytest
 from sim.errors import ScenarioError
 from sim.expect import parse_expectation
 from sim.find_max import SearchLimits, check_searchable, find_max, mean_rate_per_s, scale_publish, step_line
+from sim.publishing import ClosedLoop
 from sim.report.files import render_report
 from sim.report.json import dump_file, load_report
 from sim.report.model import DeliveryReport, FindMaxStep, LatencyStats, RunReport, Verdict
@@ -219,3 +220,16 @@ def test_a_search_needs_a_rate_and_something_that_must_hold():
 
     assert [problem.path for problem in caught.value.problems] == ["publish", "expect"]
     check_searchable(scenario_of(expect=[parse_expectation("delivery.lost == 0", ())]))
+
+
+def test_a_closed_loop_has_no_rate_to_search_for():
+    publish = [
+        Publisher(PublishTo.ALL, "", 0.0, name="writers", closed=ClosedLoop(3)),
+        Publisher(PublishTo.ALL, "", 1.0),
+    ]
+
+    with pytest.raises(ScenarioError) as caught:
+        check_searchable(scenario_of(publish=publish, expect=[parse_expectation("delivery.lost == 0", ())]))
+
+    [problem] = caught.value.problems
+    assert problem.message == "writers: the rate of a closed loop is a result; --find-max needs one to raise"

@@ -22,7 +22,7 @@ def test_the_page_of_the_format_has_the_tables_of_the_format():
     text = README.read_text(encoding="utf-8")
 
     assert text == with_tables(text), "run: python -m sim.format_page scenarios/README.md"
-    for name in ("scenario", "clients", "publish", "phases", "events", "event-kinds"):
+    for name in ("scenario", "clients", "feeds", "publish", "phases", "events", "event-kinds"):
         assert f"<!-- table: {name} -->" in text
 
 
@@ -38,7 +38,12 @@ def test_a_table_has_a_row_for_each_key_and_the_rest_of_the_page_stays():
 def test_keys_inside_others_have_their_path():
     text = with_tables("<!-- table: clients -->\n<!-- end -->").replace("`", "")
 
-    for start in ("transport | tcp |", "transport.ws | the rest |", "connect.rate | 1000/s |", "churn | all stay |"):
+    for start in (
+        "transport | tcp |",
+        "transport.ws | the rest, beside tcp alone |",
+        "connect.rate | 1000/s |",
+        "churn | all stay |",
+    ):
         assert f"\n| {start}" in text
     assert "\n| connect |" not in text
 

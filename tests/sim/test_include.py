@@ -60,8 +60,8 @@ def test_a_problem_names_the_file_it_is_in(folder):
 
     assert problems_of(folder, "include: under.yaml\nphases: []\n") == [
         "over.yaml:2:9: phases is an empty list; expected at least 1",
-        "under.yaml:2:6: sed is not known; expected one of include, name, seed, clients, publish, phases, events, "
-        "expect",
+        "under.yaml:2:6: sed is not known; expected one of include, name, seed, clients, feeds, publish, phases, "
+        "events, trace, expect",
         'under.yaml:4:28: clients[0].count is "many"; expected a whole number from 1 to 1000000',
     ]
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.errors import ScenarioError
+from sim.format_clients import CLIENTS
 from sim.load import load_scenario, parse_scenario
 from sim.scenario import (
     Arrival,
@@ -20,6 +21,7 @@ from sim.scenario import (
     Population,
     Publisher,
     PublishTo,
+    Transport,
     UniformSize,
 )
 
@@ -76,6 +78,9 @@ def problems_of(text, **options):
     return [str(problem) for problem in caught.value.problems]
 
 
+CLIENT_KEYS = ", ".join(known.name for known in CLIENTS.fields)
+
+
 def with_client(line):
     return MINIMAL.replace("{name: viewers, count: 10, room: live://1}", line)
 
@@ -87,7 +92,7 @@ def with_publisher(line):
 def test_a_small_scenario_gets_goims_defaults():
     scenario = parse(MINIMAL)
 
-    assert scenario.clients == (Population("viewers", 10, 1.0, ("live://1",), None, None, (1000,), 1000.0, 200, 30.0),)
+    assert scenario.clients == (Population("viewers", 10, rooms=("live://1",), accepts=(1000,), heartbeat_s=30.0),)
     assert scenario.publish == ()
     assert scenario.phases == (Phase("steady", 1.0, True, 1.0),)
     assert (scenario.name, scenario.seed, scenario.expect, scenario.path) == ("small", 1, (), "a.yaml")
@@ -102,17 +107,38 @@ def test_every_key_of_a_population_is_read():
     )
 
     rooms = ("chat://r8x", "chat://r9x", "chat://r10x")
-    assert scenario.clients == (Population("a", 3, 0.25, rooms, 5, "k-", (1001, 1002), 1.0, 7, 60.0),)
+    assert scenario.clients == (
+        Population(
+            "a",
+            3,
+            ((Transport.TCP, 0.25), (Transport.WS, 0.75)),
+            rooms,
+            mids=5,
+            keys="k-",
+            accepts=(1001, 1002),
+            connect_rate_per_s=1.0,
+            connect_inflight=7,
+            heartbeat_s=60.0,
+        ),
+    )
 
 
 @pytest.mark.parametrize(
-    ("written", "share"),
-    [("tcp", 1.0), ("ws", 0.0), ("{tcp: 30%}", 0.3), ("{ws: 30%}", 0.7), ("{tcp: 70%, ws: 30%}", 0.7)],
+    ("written", "shares"),
+    [
+        *((transport, {transport: 1.0}) for transport in ("tcp", "ws", "tls", "wss")),
+        ("{tcp: 30%}", {"tcp": 0.3, "ws": 0.7}),
+        ("{ws: 30%}", {"tcp": 0.7, "ws": 0.3}),
+        ("{wss: 30%}", {"tls": 0.7, "wss": 0.3}),
+        ("{tls: 100%}", {"tls": 1.0}),
+        ("{tcp: 70%, ws: 30%}", {"tcp": 0.7, "ws": 0.3}),
+        ("{wss: 20%, tls: 10%, tcp: 70%, ws: 0%}", {"tcp": 0.7, "tls": 0.1, "wss": 0.2}),
+    ],
 )
-def test_transport_is_one_or_shares_of_both(written, share):
+def test_transport_is_one_or_shares_of_several(written, shares):
     scenario = parse(with_client(f"{{name: a, count: 1, transport: {written}}}"))
 
-    assert scenario.clients[0].tcp_share == pytest.approx(share)
+    assert {str(one): pytest.approx(share) for one, share in scenario.clients[0].transports} == shares
 
 
 def test_publishers_of_every_kind():
@@ -227,13 +253,12 @@ def test_expectations_keep_their_place():
 
 def test_five_mistakes_are_five_problems_with_line_and_column():
     assert problems_of(FIVE_MISTAKES) == [
-        "a.yaml:4:5: clients[0].cuont is not known; expected one of name, count, transport, room, mid, key, accepts, "
-        "connect, heartbeat, reconnect, churn",
+        "a.yaml:4:5: clients[0].cuont is not known; expected one of " + CLIENT_KEYS,
         "a.yaml:5:16: clients[0].transport adds up to 110%; expected 100%",
         'a.yaml:8:23: publish[0].rooms is "viwers"; expected a name of clients: viewers',
         'a.yaml:10:30: phases[0].duration is "fast"; expected a duration such as 500ms, 10s or 4m',
-        "a.yaml:12:5: expect[0]: latency.p98 is not in the result; expected a metric of clients, delivery, generator, "
-        "latency, node, phase, publish",
+        "a.yaml:12:5: expect[0]: latency.p98 is not in the result; expected a metric of clients, delivery, fanout, "
+        "generator, hops, latency, node, nodes, phase, population, publish, publisher",
     ]
 
 
@@ -266,11 +291,11 @@ def test_each_of_the_mistakes_has_a_hint():
         ),
         (
             "{name: a, count: 1, transport: udp}",
-            'a.yaml:3:36: clients[0].transport is "udp"; expected tcp or ws',
+            'a.yaml:3:36: clients[0].transport is "udp"; expected tcp or ws or tls or wss',
         ),
         (
             "{name: a, count: 1, transport: {}}",
-            "a.yaml:3:36: clients[0].transport is an empty mapping; expected the share of tcp, of ws, or both",
+            "a.yaml:3:36: clients[0].transport is an empty mapping; expected the share of one transport or of several",
         ),
         (
             "{name: a, count: 1, room: 'live://${4..1}'}",
@@ -315,8 +340,7 @@ def test_each_of_the_mistakes_has_a_hint():
         ),
         (
             "viewers",
-            'a.yaml:3:5: clients[0] is "viewers"; expected a mapping of name, count, transport, room, mid, '
-            "key, accepts, connect, heartbeat, reconnect, churn",
+            'a.yaml:3:5: clients[0] is "viewers"; expected a mapping of ' + CLIENT_KEYS,
         ),
     ],
 )
@@ -382,15 +406,15 @@ def test_a_population_that_comes_back_wrongly(client, problem):
         ),
         (
             "{to: all, rate: 1/s, size: {uniform: {min: 200, max: 100}}}",
-            "a.yaml:9:58: publish[0].size.uniform.max is 100 bytes; expected at least 200, the other end",
+            "a.yaml:9:58: publish[0].size.uniform.max is 100 bytes; expected at least 200 bytes, the other end",
         ),
         (
             "{to: all, rate: 1/s, size: {uniform: {min: 64, max: 100}, lognormal: {median: 64}}}",
-            "a.yaml:9:32: publish[0].size is a mapping of 2; expected exactly one of uniform or lognormal",
+            "a.yaml:9:32: publish[0].size is a mapping of 2; expected exactly one of uniform or lognormal or choices",
         ),
         (
             "{to: all, rate: 1/s, size: {unform: {min: 64, max: 100}}}",
-            "a.yaml:9:33: publish[0].size.unform is not known; expected one of uniform, lognormal",
+            "a.yaml:9:33: publish[0].size.unform is not known; expected one of uniform, lognormal, choices",
         ),
         (
             "{to: all, rate: 1/s, size: {lognormal: {sigma: 1}}}",
@@ -408,8 +432,8 @@ def test_a_publisher_that_is_wrong(publisher, problem):
         (
             "name: small",
             "name: small\nseeed: 3",
-            "a.yaml:2:1: seeed is not known; expected one of include, name, seed, clients, publish, phases, "
-            "events, expect",
+            "a.yaml:2:1: seeed is not known; expected one of include, name, seed, clients, feeds, publish, phases, "
+            "events, trace, expect",
         ),
         (
             "name: small\n",
@@ -459,8 +483,8 @@ def test_a_scenario_that_is_wrong(old, new, problem):
 def test_an_empty_file(text):
     assert problems_of(text)[0] in (
         "a.yaml:1:1: the file is empty; expected a scenario",
-        "a.yaml:2:1: the file is empty; expected a mapping of include, name, seed, clients, publish, phases, "
-        "events, expect",
+        "a.yaml:2:1: the file is empty; expected a mapping of include, name, seed, clients, feeds, publish, phases, "
+        "events, trace, expect",
     )
 
 
@@ -484,8 +508,7 @@ def test_set_changes_values_before_they_are_checked():
 
 def test_a_bad_value_of_set_is_reported_with_the_option():
     assert problems_of(BASE, sets=["phases.steady.duration=fast", "clients[0].cuont=3"]) == [
-        "--set clients[0].cuont=3: clients[0].cuont is not known; expected one of name, count, transport, room, mid, "
-        "key, accepts, connect, heartbeat, reconnect, churn",
+        "--set clients[0].cuont=3: clients[0].cuont is not known; expected one of " + CLIENT_KEYS,
         '--set phases.steady.duration=fast: phases[1].duration is "fast"; expected a duration such as 500ms, 10s or 4m',
     ]
 

@@ -1,11 +1,15 @@
+from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.plan import make_plan
-from sim.scenario import Population, Publisher, PublishTo, Scenario
+from sim.feeder import Column, Feed, FeedOrder
+from sim.payload import parse_template
+from sim.plan import make_plan, slowest_broadcast_s, without_contents
+from sim.publishing import FileBodies
+from sim.scenario import Population, Publisher, PublishTo, Scenario, Transport
 from tests.sim.kit import scenario_of
 
 
@@ -62,6 +66,52 @@ def test_parts_are_equal_and_together_are_everybody(count, parts):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+WEIGHTS = {"uniform": (1.0, 1.0, 1.0), "zipf": (1.0, 0.5, 0.1), "in turn": ()}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
+@given(st.integers(1, 40), st.integers(1, 5))
+def test_members_are_as_many_as_the_clients_that_are_in_a_stream(weights, count, each):
+    rooms = ("a://1", "a://2", "a://3")
+    people = (
+        Population("a", count, rooms=rooms, room_weights=weights, mids=10, connections_per_mid=each, keys="k"),
+        Population("b", 7, rooms=rooms[:1], mids=500, accepts=(1000, 1)),
+    )
+    publish = (
+        Publisher(PublishTo.ROOM, "a", 1.0),
+        Publisher(PublishTo.MID, "a", 1.0),
+        Publisher(PublishTo.MID, "b", 1.0, op=1),
+        Publisher(PublishTo.KEY, "a", 1.0),
+        Publisher(PublishTo.ALL, "", 1.0),
+    )
+
+    plan = make_plan(Scenario("t", 3, people, publish, ()))
+
+    members = Counter(stream for client in plan.clients() for stream in client.streams)
+    assert [stream.members for stream in plan.streams] == [members[i] for i in range(len(plan.streams))]
+    assert len({client.token.mid for client in plan.clients()}) == -(-count // each) + 7
+
+
+def test_connections_of_one_mid_are_all_in_its_stream_and_each_has_its_own_key():
+    publish = [Publisher(PublishTo.MID, "viewers", 1.0)]
+    plan = make_plan(scenario_of(count=7, mids=10, connections_per_mid=3, keys="k", publish=publish))
+
+    assert targets(plan) == [(PublishTo.MID, "10", 3), (PublishTo.MID, "11", 3), (PublishTo.MID, "12", 1)]
+    assert [client.token.mid for client in plan.clients()] == [10, 10, 10, 11, 11, 11, 12]
+    assert len({client.token.key for client in plan.clients()}) == 7
+
+
+def test_a_second_device_has_the_mid_and_all_but_the_key():
+    publish = [Publisher(to, "viewers", 1.0) for to in (PublishTo.ROOM, PublishTo.MID, PublishTo.KEY)]
+    plan = make_plan(scenario_of(count=1, mids=10, keys="k", publish=publish))
+    [client] = plan.clients()
+
+    device = plan.device(client, 4)
+
+    assert (device.token.mid, device.token.key, device.token.room_id) == (10, "k0$4", "live://1")
+    assert [plan.streams[stream].to for stream in device.streams] == [PublishTo.ROOM, PublishTo.MID]
+
+
 def test_equal_scenarios_give_equal_plans():
     scenario = scenario_of(count=20, mids=1, keys="k")
 
@@ -72,7 +122,8 @@ def test_equal_scenarios_give_equal_plans():
 @given(st.integers(1, 500), st.integers(1, 50), st.integers(0, 100))
 def test_transports_are_spread_evenly_over_all_and_in_each_room(count, rooms, percent):
     share = percent / 100
-    people = Population("viewers", count, share, tuple(f"a://{i}" for i in range(rooms)))
+    transports = ((Transport.TCP, share), (Transport.WS, 1 - share))
+    people = Population("viewers", count, transports, tuple(f"a://{i}" for i in range(rooms)))
     plan = make_plan(Scenario("t", 1, (people,), (), ()))
 
     tcp = [not client.is_ws for client in plan.clients()]
@@ -84,10 +135,10 @@ def test_transports_are_spread_evenly_over_all_and_in_each_room(count, rooms, pe
 
 
 def test_one_transport_is_for_all():
-    for share, is_ws in ((1.0, False), (0.0, True)):
-        plan = make_plan(Scenario("t", 1, (Population("v", 50, share),), (), ()))
+    for transport in Transport:
+        plan = make_plan(Scenario("t", 1, (Population("v", 50, ((transport, 1.0),)),), (), ()))
 
-        assert {client.is_ws for client in plan.clients()} == {is_ws}
+        assert {(client.transport, client.is_ws) for client in plan.clients()} == {(transport, "ws" in transport)}
 
 
 def test_tokens_are_what_the_population_says():
@@ -119,3 +170,30 @@ def test_requests_are_those_of_goims_push_api(publisher, path, query):
 
     assert parts.path == path
     assert parse_qs(parts.query) == {name: [value] for name, value in query.items()}
+
+
+def test_workers_make_the_same_plan_without_contents():
+    users = Feed("u", "u.csv", FeedOrder.ONCE, ("name", "mid"), (("A", "B"), ("11", "99")), (2, 3))
+    other = Feed("o", "o.csv", FeedOrder.ONCE, ("text",), (("long",),), (2,))
+    publish = [
+        Publisher(PublishTo.MID, "", 1.0, targets=Column("u", "mid"), body=parse_template("${u.name} ${o.text}")),
+        Publisher(PublishTo.ALL, "", 1.0, body=FileBodies((b"x" * 1000,))),
+    ]
+    scenario = scenario_of(count=3, mids=10, publish=publish, feeds=[users, other])
+
+    lean = without_contents(scenario)
+
+    assert (
+        targets(make_plan(lean)) == targets(make_plan(scenario)) == [("mid", "11", 1), ("mid", "99", 0), ("all", "", 3)]
+    )
+    assert make_plan(lean).publishers == make_plan(scenario).publishers
+    assert [publisher.body for publisher in lean.publish] == [None, None]
+    assert [feed.columns for feed in lean.feeds] == [("mid",), ()]
+
+
+def test_a_broadcast_with_a_speed_takes_its_time():
+    publish = [Publisher(PublishTo.ALL, "", 1.0), Publisher(PublishTo.ALL, "", 1.0, speed=5)]
+
+    assert slowest_broadcast_s(scenario_of(count=30, publish=publish)) == 6.0
+    assert slowest_broadcast_s(scenario_of(count=30)) == 0.0
+    assert slowest_broadcast_s(scenario_of(count=30, accepts=(7,), publish=publish)) == 0.0

@@ -4,14 +4,17 @@ from time import monotonic_ns
 
 import pytest
 
+from sim.feeder import Column, Feed, FeedOrder
 from sim.messages import Begin, Job, Published, PublishProgress
+from sim.payload import parse_template
 from sim.plan import make_plan
 from sim.publisher import PushRun, publish
-from sim.scenario import Phase, Publisher, PublishTo, UniformSize
+from sim.publishing import Arrival, ClosedLoop, Publisher, PublishTo, UniformSize
+from sim.scenario import Phase
 from sim.shapes import send_times
-from sim.stamp import read_stamp
+from sim.stamp import TAIL_BYTES, read_stamp
 from sim.target import Target
-from tests.sim.kit import RUN, ScriptedLogic, scenario_of
+from tests.sim.kit import RUN, ScriptedLogic, scenario_of, until
 
 OK = b'{"code":0,"message":""}'
 
@@ -67,7 +70,7 @@ async def test_every_message_of_the_schedule_is_pushed_with_its_number_and_inten
     assert run.messages == len(planned) == 30
     assert [sum(log.accepted) for log in run.logs] == [15, 15]
     assert run.expected == 15 * 2 + 15 * 1  # three clients in two rooms
-    assert run.errors == [0]
+    assert run.errors == {}
 
 
 async def test_a_logic_that_stalls_does_not_hold_the_schedule_back():
@@ -116,7 +119,7 @@ async def test_what_logic_refuses_is_counted_by_reason_and_not_expected(answer, 
 
     [(found, count)] = run.failures.items()
     assert found.startswith(reason)
-    assert (count, run.errors, run.messages) == (10, [10], 30)
+    assert (count, run.errors, run.messages) == (10, {(0, 0): 10}, 30)
     assert [n for n, accepted in enumerate(run.logs[0].accepted) if not accepted] == list(range(0, 30, 3))
     assert run.expected == 20 * 3
 
@@ -141,7 +144,7 @@ async def test_a_logic_that_is_gone_is_counted_and_the_schedule_goes_on():
     run = of(room_scenario(), url)
     await run.run(monotonic_ns())
 
-    assert (run.messages, run.errors) == (30, [30])
+    assert (run.messages, run.errors) == (30, {(0, 0): 30})
     [(reason, _)] = run.failures.items()
     assert reason.startswith("ClientConnectorError")
 
@@ -214,8 +217,8 @@ async def test_the_process_says_when_it_is_ready_and_what_it_published():
 
     assert sent[0] == PublishProgress(0, 0, 0)
     published = sent[-1]
-    assert (len(published.logs[0]), published.errors, published.expected) == (30, [0], 90)
-    assert sum(published.seconds.values()) == published.lag[0].count == 30
+    assert (len(published.logs[0]), published.errors, published.expected) == (30, {}, 90)
+    assert sum(published.seconds.values()) == published.lag[0, 0].count == published.sent[0, 0] == 30
 
 
 async def test_a_fault_of_the_run_ends_the_process(monkeypatch):
@@ -234,3 +237,121 @@ async def test_a_fault_of_the_run_ends_the_process(monkeypatch):
         await publish(parent(), lambda message: None)
 
     assert caught.group_contains(RuntimeError, match="a fault")
+
+
+def mixed_scenario(seed=1, **more):
+    """Two kinds of message in one schedule: a text from a feed's rows, and filler."""
+    users = Feed("u", "u.csv", FeedOrder.RANDOM, ("name", "room"), (("A", "B"), ("a://1", "a://2")), (2, 3))
+    common = {"mix": "talk", "arrival": Arrival.POISSON}
+    text = Publisher(
+        PublishTo.ROOM,
+        "",
+        80.0,
+        weight=0.8,
+        body=parse_template("${seq} ${u.name} ${uuid}"),
+        targets=Column("u", "room"),
+        op=1001,
+        **common,
+    )
+    filler = Publisher(PublishTo.ALL, "", 20.0, UniformSize(24, 200), weight=0.2, speed=9, **common)
+    rooms = ("a://1", "a://2")
+    phases = (Phase("steady", 0.5),)
+    return scenario_of(publish=[text, filler], feeds=[users], rooms=rooms, phases=phases, seed=seed, **more)
+
+
+async def test_a_message_has_its_content_its_operation_and_its_stamp():
+    run, pushes = await run_of(mixed_scenario(), ok)
+
+    texts = [(path, body) for path, body in pushes if "/room?" in path]
+    filler = [(path, body) for path, body in pushes if "/all?" in path]
+    assert len(pushes) == len(texts) + len(filler) == run.messages == 50
+    assert {path.partition("&")[0] for path, _ in texts} == {"/goim/push/room?operation=1001"}
+    assert {path for path, _ in filler} == {"/goim/push/all?operation=1000&speed=9"}
+    assert sorted(int(body.split()[0]) for _, body in texts) == list(range(len(texts)))
+    for path, body in texts:
+        room, stream = ("1", 0) if body.split()[1] == b"A" else ("2", 1)
+        assert path.endswith(f"&type=a&room={room}")
+        assert read_stamp(body, RUN)[0] == stream
+    assert sum(run.sent.values()) == 50
+    assert run.sent[1, 0] == len(filler)
+    assert [len(log) for log in run.logs] == [sum(read_stamp(b, RUN)[0] == n for _, b in pushes) for n in range(3)]
+
+
+async def test_equal_seeds_give_equal_contents():
+    runs = [await run_of(mixed_scenario(seed), ok) for seed in (3, 3, 4)]
+
+    # Of a text what comes before its stamp, of filler its length.
+    facts = [
+        sorted((path, body[:-TAIL_BYTES] if "/room?" in path else b"." * len(body)) for path, body in pushes)
+        for _, pushes in runs
+    ]
+    assert facts[0] == facts[1] != facts[2]
+
+
+async def test_a_publisher_whose_rows_are_used_up_sends_no_more():
+    once = Feed("u", "u.csv", FeedOrder.ONCE, ("name",), (("A", "B", "C"),), (2, 3, 4))
+    publisher = Publisher(PublishTo.ALL, "", 100.0, body=parse_template("${u.name}"))
+    scenario = scenario_of(publish=[publisher], feeds=[once], phases=(Phase("steady", 0.1),))
+
+    run, pushes = await run_of(scenario, ok)
+
+    assert [body[:1] for _, body in pushes] == [b"A", b"B", b"C"]
+    assert (run.messages, run.lag[0, 0].count, run.errors) == (3, 3, {})
+
+
+async def test_a_closed_loop_is_stamped_with_the_actual_time_and_is_never_late():
+    answers = []
+
+    async def slow(path, body):
+        await asyncio.sleep(0.02)
+        answers.append(monotonic_ns())
+        return 200, OK
+
+    publisher = Publisher(PublishTo.ALL, "", 0.0, closed=ClosedLoop(2), name="writers")
+    run, pushes = await run_of(scenario_of(publish=[publisher], phases=(Phase("steady", 0.3),)), slow)
+
+    [log] = run.logs
+    assert 2 < len(pushes) == run.messages == sum(log.accepted) <= 2 * 0.3 / 0.02
+    assert sorted(read_stamp(body, RUN)[2] for _, body in pushes) == log.sent_ns
+    assert run.lag == {}
+    # Two at a time: the next begins when one of them is done.
+    assert all(log.sent_ns[n + 2] >= sorted(log.done_ns)[n] for n in range(len(log) - 2))
+
+
+async def test_an_open_loop_beside_a_closed_one_keeps_to_its_schedule_and_phases_never_fall():
+    open_loop = Publisher(PublishTo.ALL, "", 200.0)
+    closed = Publisher(PublishTo.ALL, "", 0.0, closed=ClosedLoop(5, 0.001))
+    phases = tuple(Phase(str(n), 0.1) for n in range(4))
+
+    run, pushes = await run_of(scenario_of(publish=[open_loop, closed], phases=phases), ok)
+
+    [log] = run.logs
+    assert sum(count for (publisher, _), count in run.sent.items() if publisher == 0) == 80
+    assert run.sent.total() == len(log) == len(pushes)
+    assert log.phase == sorted(log.phase)
+    assert set(log.phase) == {0, 1, 2, 3}
+
+
+async def test_a_run_that_is_stopped_ends_its_closed_loops():
+    async with ScriptedLogic(ok) as logic:
+        publisher = Publisher(PublishTo.ALL, "", 0.0, closed=ClosedLoop(3, 0.001))
+        run = of(scenario_of(publish=[publisher], phases=(Phase("steady", 600.0),)), logic.url)
+        running = asyncio.create_task(run.run(monotonic_ns()))
+        await until(lambda: run.messages > 5)
+
+        run.stop()
+        await asyncio.wait_for(running, 10)
+
+    assert sum(run.logs[0].accepted) == run.messages
+
+
+async def test_a_fault_of_a_closed_loop_ends_the_run(monkeypatch):
+    def broken(self, number, rng):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("sim.composer.Composer.compose", broken)
+    publisher = Publisher(PublishTo.ALL, "", 0.0, closed=ClosedLoop(1))
+    run = of(scenario_of(publish=[publisher], phases=(Phase("steady", 600.0),)), "http://127.0.0.1:1")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        await asyncio.wait_for(run.run(monotonic_ns()), 10)

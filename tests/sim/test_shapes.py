@@ -5,7 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.scenario import MIN_SIZE_BYTES, Arrival, LognormalSize, Phase, Publisher, PublishTo, UniformSize
+from sim.publishing import (
+    MIN_SIZE_BYTES,
+    Arrival,
+    ChoiceSize,
+    ClosedLoop,
+    GammaArrival,
+    JitterArrival,
+    LognormalSize,
+    Publisher,
+    PublishTo,
+    UniformSize,
+)
+from sim.scenario import Phase
 from sim.shapes import (
     draw_size,
     offset_of,
@@ -109,17 +121,25 @@ def test_the_phase_after_a_ramp_begins_where_its_area_ends():
     assert times == [0, 816, 1166, 1500, 1833, 2166, 2500, 2833]
 
 
+CHANCES = [Arrival.POISSON, GammaArrival(0.1), GammaArrival(5.0), JitterArrival(0.2), JitterArrival(1.0)]
+
+
+def at_seconds(rate_per_s, phases, arrival, seed=1):
+    return [at / 1e9 for at, _ in stream_times(rate_per_s, phases, arrival=arrival, places=random.Random(seed))]
+
+
 @pytest.mark.parametrize("phases", [PHASES, RAMP], ids=["steps", "ramp"])
-def test_poisson_arrivals_are_as_many_in_each_phase(phases):
+@pytest.mark.parametrize("arrival", CHANCES, ids=str)
+def test_arrivals_by_chance_are_as_many_in_each_phase(phases, arrival):
     even = [phase for _, phase in stream_times(40.0, phases, 0.3)]
-    drawn = [phase for _, phase in stream_times(40.0, phases, 0.3, places=random.Random(1))]
+    drawn = [phase for _, phase in stream_times(40.0, phases, 0.3, arrival=arrival, places=random.Random(1))]
 
     assert drawn == even
 
 
 def test_poisson_gaps_are_exponential_with_the_mean_of_the_rate():
     (phase,) = phases = (Phase("steady", 400.0),)
-    times = [at_ns / 1e9 for at_ns, _ in stream_times(50.0, phases, places=random.Random(1))]
+    times = at_seconds(50.0, phases, Arrival.POISSON)
 
     gaps = sorted(after - before for before, after in itertools.pairwise(times))
 
@@ -130,8 +150,56 @@ def test_poisson_gaps_are_exponential_with_the_mean_of_the_rate():
     assert gaps[len(gaps) // 2] == pytest.approx(0.02 * 0.693, rel=0.03)
 
 
+@pytest.mark.parametrize("shape", [0.25, 1.0, 4.0])
+def test_gamma_gaps_have_the_spread_of_their_shape(shape):
+    times = at_seconds(50.0, (Phase("steady", 400.0),), GammaArrival(shape))
+
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    mean = sum(gaps) / len(gaps)
+
+    assert mean == pytest.approx(0.02, rel=0.01)
+    # The standard deviation of a gamma distribution is its mean over the root of its shape.
+    assert (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5 == pytest.approx(mean / shape**0.5, rel=0.05)
+
+
+def test_jitter_makes_each_message_later_by_less_than_its_share_of_the_gap():
+    phases = (Phase("steady", 10.0),)
+    even, late = at_seconds(10.0, phases, Arrival.UNIFORM), at_seconds(10.0, phases, JitterArrival(0.3))
+
+    delays = [after - before for before, after in zip(even, late, strict=True)]
+
+    assert min(delays) >= 0
+    assert 0.02 < max(delays) <= 0.03
+    assert len({round(delay, 6) for delay in delays}) > 90
+    assert late == at_seconds(10.0, phases, JitterArrival(0.3)) != at_seconds(10.0, phases, JitterArrival(0.3), seed=2)
+
+
+def test_a_mix_has_one_schedule_and_each_message_is_of_one_of_its_publishers():
+    shares = [0.7, 0.2, 0.1]
+    mix = [publisher(200.0 * share, mix="talk", weight=share) for share in shares]
+
+    sends = list(send_times([*mix, publisher(10.0)], PHASES, seed=7))
+
+    alone = list(send_times([publisher(200.0)], PHASES, seed=7))
+    mixed = [send for send in sends if send.publisher < 3]
+    assert [send.at_ns for send in mixed] == [send.at_ns for send in alone]
+    for index, share in enumerate(shares):
+        mine = [send for send in mixed if send.publisher == index]
+        assert [send.number for send in mine] == list(range(len(mine)))
+        assert len(mine) / len(mixed) == pytest.approx(share, abs=0.02)
+    assert sends == list(send_times([*mix, publisher(10.0)], PHASES, seed=7))
+    assert sends != list(send_times([*mix, publisher(10.0)], PHASES, seed=8))
+
+
+def test_a_closed_loop_has_no_schedule():
+    closed = publisher(0.0, closed=ClosedLoop(3))
+
+    assert list(send_times([closed], PHASES, seed=7)) == []
+    assert planned_messages(closed, PHASES[1]) == 0
+
+
 def test_poisson_arrivals_follow_a_ramp():
-    times = [at_ns / 1e9 for at_ns, _ in stream_times(4000.0, RAMP, places=random.Random(1))]
+    times = at_seconds(4000.0, RAMP, Arrival.POISSON)
 
     assert len(times) == 100_000
     assert sum(at_s < 5 for at_s in times) == pytest.approx(35_000, rel=0.02)
@@ -166,13 +234,14 @@ def test_bursts_come_at_poisson_times_too():
         max_size=5,
     ),
     offset=st.floats(0, 0.999),
-    places=st.none() | st.randoms(use_true_random=False).map(lambda rng: random.Random(rng.random())),
+    arrival=st.sampled_from([Arrival.UNIFORM, *CHANCES]),
+    seed=st.integers(0, 99),
 )
-def test_any_schedule_is_ordered_inside_its_phases_and_follows_the_rate(rate, parts, offset, places):
+def test_any_schedule_is_ordered_inside_its_phases_and_follows_the_rate(rate, parts, offset, arrival, seed):
     phases = tuple(Phase(str(n), seconds, True, start, end) for n, (seconds, start, end) in enumerate(parts))
     spans = phase_spans(phases)
 
-    times = list(stream_times(rate, phases, offset, places=places))
+    times = list(stream_times(rate, phases, offset, arrival=arrival, places=random.Random(seed)))
 
     assert all(one[0] <= next_one[0] for one, next_one in itertools.pairwise(times))
     assert all(spans[phase].start_ns <= at_ns < spans[phase].end_ns for at_ns, phase in times)
@@ -214,3 +283,6 @@ def test_sizes():
     assert min(drawn) >= MIN_SIZE_BYTES
     assert max(drawn) == 1000
     assert 180 < sorted(drawn)[1000] < 220
+    chosen = [draw_size(ChoiceSize((64, 4000), (90.0, 10.0)), rng) for _ in range(2000)]
+    assert set(chosen) == {64, 4000}
+    assert chosen.count(4000) == pytest.approx(200, abs=45)

@@ -6,6 +6,7 @@ import pytest
 import sim.shipped
 from sim.errors import ScenarioError
 from sim.load import load_scenario
+from sim.publishing import Arrival, GammaArrival
 from sim.scenario import EventKind
 from sim.shapes import send_times
 from sim.shipped import find_scenario, shipped_folder, shipped_scenarios, summary_of
@@ -113,7 +114,9 @@ def test_the_shipped_scenarios_teach_every_kind_of_event_and_publish():
     assert taught >= {EventKind.DISCONNECT, EventKind.STOP_READING, EventKind.KILL, EventKind.PAUSE, EventKind.RESTART}
     publishers = [publisher for scenario in scenarios for publisher in scenario.publish]
     assert {publisher.to.value for publisher in publishers} >= {"room", "mid", "all"}
-    assert {publisher.arrival.value for publisher in publishers} == {"uniform", "poisson"}
+    assert {publisher.arrival for publisher in publishers} >= {Arrival.UNIFORM, Arrival.POISSON, GammaArrival(0.3)}
+    assert any(publisher.closed for publisher in publishers)
+    assert any(publisher.mix and publisher.targets and publisher.body for publisher in publishers)
     assert max(publisher.burst for publisher in publishers) > 1
     assert any(phase.publish_factor_end for scenario in scenarios for phase in scenario.phases)
 

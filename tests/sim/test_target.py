@@ -3,13 +3,15 @@ from collections import Counter
 import pytest
 
 from sim.errors import SimError
-from sim.target import Target, parse_target
+from sim.scenario import Transport
+from sim.target import Target, comet_of, parse_target
 
 
 def test_ports_are_goims_where_none_are_given():
     target = parse_target("goim://h")
 
     assert (target.tcp, target.ws, target.http) == ((("h", 3101),), (("h", 3102),), (("h", 3111),))
+    assert (target.wss, target.tls, target.ca) == ((("h", 3103),), (("h", 3104),), "")
 
 
 def test_ports_repeat_and_may_be_on_other_hosts():
@@ -38,16 +40,14 @@ def test_anything_else_is_refused_with_its_text(text):
 @pytest.mark.parametrize("comets", [1, 2, 3, 6])
 @pytest.mark.parametrize("every", [1, 2, 4, 7])
 def test_clients_of_each_room_are_spread_evenly_over_comets(comets, every):
-    target = Target("t", tuple(("h", port) for port in range(comets)), (("h", 99),), ())
-
     for room in range(every):
-        counts = Counter(target.address(client, is_ws=False) for client in range(room, 600, every))
+        counts = Counter(comet_of(client, comets) for client in range(room, 600, every))
 
         assert len(counts) == comets
         assert max(counts.values()) - min(counts.values()) <= 6
 
 
-def test_websocket_clients_have_addresses_of_their_own():
-    target = Target("t", (("h", 1),), (("h", 2),), ())
+def test_each_transport_has_addresses_of_its_own():
+    target = Target("t", (("h", 1),), (("h", 2),), (), (("h", 3),), (("h", 4),))
 
-    assert (target.address(5, is_ws=False), target.address(5, is_ws=True)) == (("h", 1), ("h", 2))
+    assert [target.comets(transport) for transport in Transport] == [(("h", port),) for port in (1, 2, 3, 4)]

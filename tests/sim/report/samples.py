@@ -8,15 +8,19 @@ from sim.report.model import (
     DeliveryReport,
     EventReport,
     ExpectResult,
+    FanoutReport,
     GeneratorReport,
     LagStats,
     LatencyStats,
     NodeReport,
     NodeSeriesRow,
     PhaseReport,
+    PopulationReport,
+    PublisherReport,
     PublishReport,
     RunReport,
     SeriesRow,
+    SpreadStats,
     Verdict,
 )
 
@@ -48,7 +52,9 @@ def report_of(**parts: object) -> RunReport:
         unexpected=7,
         deliveries_per_s=400.0,
         lost_at={"comet.slow_client": 30, "unknown": 1},
+        lost_percent=0.6162,
     )
+    fanout = FanoutReport(1000, 990, 99.0, SpreadStats(1.5, 12.25, 40.0))
     values: dict[str, object] = {
         "scenario": "room",
         "seed": 7,
@@ -61,8 +67,8 @@ def report_of(**parts: object) -> RunReport:
         "delivery": delivery,
         "latency_ms": stats,
         "phases": (
-            PhaseReport("warmup", 2.0, False, publish, delivery, stats),
-            PhaseReport("steady", 10.0, True, publish, delivery, stats),
+            PhaseReport("warmup", 2.0, False, publish, delivery, stats, fanout),
+            PhaseReport("steady", 10.0, True, publish, delivery, stats, fanout),
             PhaseReport("spike", 0.5),
         ),
         "series": (
@@ -85,12 +91,21 @@ def report_of(**parts: object) -> RunReport:
             NodeSeriesRow(2.02, "core", 21.5, 88_100_000),
         ),
         "latency_buckets_ms": buckets,
+        "fanout": fanout,
+        "populations": (PopulationReport("viewers", delivery, stats), PopulationReport("bots|<b>")),
+        "publishers": (
+            PublisherReport("room-viewers", publish, delivery, stats, fanout),
+            PublisherReport("chat", publish, delivery, stats),
+        ),
     }
     return RunReport(**{**values, **parts})  # type: ignore[arg-type]
 
 
 def run_of(*values_ms: float, messages: int = 10_000, **parts: object) -> RunReport:
-    """Return a good run of one phase with these latencies, each of as many deliveries as there are messages."""
+    """Return a good run of one phase with these latencies, each of as many deliveries as there are messages.
+
+    It has no series, so that only what the histogram tells decides of a comparison.
+    """
     stats, buckets = latency_of(*values_ms, repeat=messages)
     publish = PublishReport(messages=messages, rate_per_s=100.0)
     values: dict[str, object] = {

@@ -26,7 +26,10 @@ def test_tables_have_what_was_measured():
     assert "| **FAILED** | `phase.spike.latency.p99 < 200ms` | nothing was delivered in spike |" in text
     assert "| ok | `latency.p99 < 200ms` |" in text
     assert "| (warmup) | 5,031 | 5,000 | **31** | **5** | **6** | **7** | 400 |" in text
-    assert "Dropped at comet.slow\\_client 30, unknown 1." in text
+    assert "Lost at comet.slow\\_client 30, unknown 1." in text
+    assert "| steady | 1,000 | **990** | 99% | 1.50 | 12.2 | 40.0 |" in text
+    assert "| viewers | 5,031 | **31** | **5** | **6** | **7** | 51.0 | 99.9 | 101 |" in text
+    assert "| room-viewers | 1,000 | **3** | 5,031 | **31** |" in text
     assert "| comet-1 | 12 | 4.00 s | 121 MB | **a.b 30** |" in text
     assert "| pause | comet-1 | 2.00 s | 1 | 2s |" in text
     assert "| clients connected | 1,999 of 2,000 |" in text
@@ -35,7 +38,7 @@ def test_tables_have_what_was_measured():
 def test_every_row_has_the_columns_of_its_head():
     blocks = re.findall(r"(?:^\|.*\n)+", markdown_text(report_of()), re.M)
 
-    assert len(blocks) == 7
+    assert len(blocks) == 10
     for block in blocks:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
 

@@ -33,6 +33,7 @@ def test_the_document_has_the_shape_that_is_promised():
         "schema_version", "scenario", "seed", "target", "started_at", "verdict", "reasons", "clients", "publish",
         "delivery", "latency_ms", "phases", "hops_ms", "series", "generator", "nodes", "events", "expect",
         "machine", "node_series", "latency_buckets_ms", "baseline", "find_max",
+        "fanout", "populations", "publishers", "clocks",
     ]  # fmt: skip
     assert document["schema_version"] == 1
     assert list(document["clients"]) == [
@@ -42,18 +43,22 @@ def test_the_document_has_the_shape_that_is_promised():
         "connects_per_s",
         "disconnected",
         "reconnects",
+        "provoked",
+        "second_logins",
+        "second_logins_failed",
     ]
     assert list(document["publish"]) == ["messages", "errors", "rate_per_s", "send_lag_ms"]
     assert list(document["publish"]["send_lag_ms"]) == ["p50", "p99", "max"]
-    delivery = ["expected", "delivered", "lost", "duplicated", "reordered", "unexpected", "deliveries_per_s", "lost_at"]
+    delivery = ["expected", "delivered", "lost", "duplicated", "reordered", "unexpected", "deliveries_per_s"]
+    delivery += ["lost_at", "lost_percent"]
     assert list(document["delivery"]) == delivery
     latency = ["count", "min", "p50", "p90", "p95", "p99", "p999", "max"]
     assert list(document["latency_ms"]) == latency
     phase = document["phases"][0]
-    assert list(phase) == ["name", "duration_s", "measure", "publish", "delivery", "latency_ms"]
+    assert list(phase) == ["name", "duration_s", "measure", "publish", "delivery", "latency_ms", "fanout"]
     assert (list(phase["delivery"]), list(phase["latency_ms"])) == (delivery, latency)
     assert list(document["generator"]) == ["workers", "cpu_percent", "loop_lag_ms"]
-    assert list(document["nodes"][0]) == ["name", "pid", "cpu_s", "rss_bytes", "drops"]
+    assert list(document["nodes"][0]) == ["name", "pid", "cpu_s", "rss_bytes", "drops", "cpu_percent", "rss_max_bytes"]
     assert document["expect"] == [{"expr": "delivery.lost == 0", "value": 0.0, "pass": True}]
     assert document["series"][0]["at_s"] == 0
 
