@@ -5,10 +5,10 @@ from __future__ import annotations
 from benchmarks.fanout import raw_write_us
 from benchmarks.measure import Line
 from benchmarks.processes import cluster
-from sim.outcome import RunResult
-from sim.runner import run_scenario
-from sim.scenario import Phase, Population, Publisher, PublishTo, Scenario
-from sim.target import Target
+from sim.run.outcome import RunResult
+from sim.run.runner import run_scenario
+from sim.run.target import Target
+from sim.scenario.scenario import Phase, Population, Publisher, PublishTo, Scenario
 
 __all__ = ["run"]
 

@@ -6,7 +6,7 @@ import statistics
 
 from benchmarks.measure import Line, ratio_of_medians
 from benchmarks.simulator import rig
-from sim.scenario import Event, EventKind, Network
+from sim.scenario.scenario import Event, EventKind, Network
 
 __all__ = ["run"]
 

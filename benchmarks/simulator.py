@@ -15,10 +15,10 @@ from benchmarks.processes import child
 from benchmarks.source import BODY_BYTES, RUN
 from protocol.bodies import AuthToken
 from protocol.frame import HEADER_LEN, pack_frame
-from sim.plan import make_plan
-from sim.scenario import Event, Network, Phase, Population, Publisher, PublishTo, Scenario
-from sim.swarm import Swarm
-from sim.target import Target
+from sim.clients.plan import make_plan
+from sim.clients.swarm import Swarm
+from sim.run.target import Target
+from sim.scenario.scenario import Event, Network, Phase, Population, Publisher, PublishTo, Scenario
 
 __all__ = ["Rig", "rig", "run"]
 

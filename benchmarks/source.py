@@ -18,7 +18,7 @@ import uvloop
 from benchmarks.measure import open_files
 from protocol.bodies import parse_token
 from protocol.frame import pack_frame, parse_frames
-from sim.stamp import make_body
+from sim.publish.stamp import make_body
 
 __all__ = ["BODY_BYTES", "RUN", "main"]
 

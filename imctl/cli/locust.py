@@ -11,8 +11,8 @@ import typer
 from imctl.cli.printer import Printer
 
 if TYPE_CHECKING:
-    from sim.crew import Crew
-    from sim.scenario import Scenario
+    from sim.run.crew import Crew
+    from sim.scenario.scenario import Scenario
 
 __all__ = ["become_worker", "check_options", "crew_maker"]
 
@@ -31,7 +31,7 @@ def check_options(locust: bool, options: Sequence[str], find_max: bool) -> None:
                 param_hint="LOCUST_OPTIONS",
             )
         return
-    from sim.locust_crew import check_locust, is_for_other_machines
+    from sim.run.locust_crew import check_locust, is_for_other_machines
 
     check_locust()
     if find_max and is_for_other_machines(options):
@@ -43,7 +43,7 @@ def check_options(locust: bool, options: Sequence[str], find_max: bool) -> None:
 
 def become_worker(options: Sequence[str]) -> NoReturn:
     """Be a Locust worker from here on; its master has the scenario."""
-    from sim.locust_crew import worker_command
+    from sim.run.locust_crew import worker_command
 
     command = worker_command(options)
     os.execv(command[0], command)
@@ -58,8 +58,8 @@ def crew_maker(
     """
     if not locust:
         return lambda scenario: None
-    from sim.crew import default_workers
-    from sim.locust_crew import LocustCrew, is_for_other_machines
+    from sim.run.crew import default_workers
+    from sim.run.locust_crew import LocustCrew, is_for_other_machines
 
     output = printer.stderr if options and not (printer.quiet or printer.json) else None
 

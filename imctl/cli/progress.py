@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imctl.cli.printer import Printer
-    from sim.runner import RunProgress
-    from sim.scenario import Scenario
+    from sim.run.runner import RunProgress
+    from sim.scenario.scenario import Scenario
 
 __all__ = ["show_progress"]
 

@@ -17,9 +17,9 @@ from imctl.cluster.tls import self_signed
 from imctl.errors import ClusterError, ImctlError
 from protocol.trace import TracePoint
 from sim.errors import SimError
-from sim.nodes import NodeSample
-from sim.scenario import Scenario
-from sim.target import Target
+from sim.run.nodes import NodeSample
+from sim.run.target import Target
+from sim.scenario.scenario import Scenario
 
 __all__ = ["ClusterNodes", "cluster_for", "target_of"]
 
@@ -88,7 +88,7 @@ def _comet_names(info: ClusterInfo) -> tuple[str, ...]:
 
 
 class ClusterNodes:
-    """Asks the supervisor of a cluster about its nodes, and has it kill, pause and restart them; a sim.faults.Faults.
+    """Asks a cluster's supervisor about its nodes, and has it kill, pause and restart them; a sim.run.faults.Faults.
 
     Args:
         info: Which cluster.

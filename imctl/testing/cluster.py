@@ -217,10 +217,10 @@ class GoimCluster:
         Raises:
             ScenarioError: the scenario is not valid; with every mistake.
         """
-        from sim.load import load_scenario
+        from sim.language.load import load_scenario
+        from sim.language.shipped import find_scenario
+        from sim.language.units import parse_duration_s
         from sim.report.files import check_writable, write_report
-        from sim.shipped import find_scenario
-        from sim.units import parse_duration_s
 
         loaded = load_scenario(
             find_scenario(str(scenario)),
@@ -242,7 +242,7 @@ class GoimCluster:
     async def _scenario(self, scenario: Any, workers: int | None) -> RunReport:
         from imctl.cli.printer import Printer
         from imctl.cli.under_test import ClusterNodes, target_of
-        from sim.runner import run_scenario
+        from sim.run.runner import run_scenario
 
         nodes = ClusterNodes(self.info, Printer(quiet=True))
         result = await run_scenario(

@@ -31,7 +31,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from sim.expect import format_value
 from sim.report.model import (
     Change,
     ComparedMetric,
@@ -44,6 +43,7 @@ from sim.report.model import (
     Verdict,
 )
 from sim.report.noise import ALPHA, MIN_SECONDS, rank_test, seconds_of
+from sim.scenario.expect import format_value
 
 __all__ = ["compare_reports"]
 

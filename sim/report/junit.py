@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from sim.expect import explain, format_value
 from sim.report.model import RunReport, Verdict
 from sim.report.tables import facts_line, verdict_line
+from sim.scenario.expect import explain, format_value
 
 __all__ = ["junit_text"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from sim.expect import format_value
 from sim.report.model import (
     DeliveryReport,
     FanoutReport,
@@ -14,6 +13,7 @@ from sim.report.model import (
     SpreadStats,
 )
 from sim.report.tables import Cell, Mark, Table, fault_cell, format_ms, per_phase
+from sim.scenario.expect import format_value
 
 __all__ = ["fanout_table", "populations_table", "publishers_table"]
 

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sim.expect import ExpectationError, parse_expectation
 from sim.report.model import ExpectResult, RunReport, document_key
-from sim.scenario import Phase
+from sim.scenario.expect import ExpectationError, parse_expectation
+from sim.scenario.scenario import Phase
 
 __all__ = ["read_report"]
 

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sim.expect import format_value
+from sim.language.units import format_bytes, format_duration
 from sim.report.clocks_table import clocks_table
 from sim.report.hops_table import hops_table
 from sim.report.model import (
@@ -32,7 +32,7 @@ from sim.report.model import (
 )
 from sim.report.tables import Mark, baseline_table, closed_note, find_max_table, format_counts, format_ms, verdict_line
 from sim.report.tables import Table as PlainTable
-from sim.units import format_bytes, format_duration
+from sim.scenario.expect import format_value
 
 __all__ = ["ComparisonSummary", "RunSummary", "sparkline", "summary_text"]
 

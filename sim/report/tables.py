@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sim.expect import format_value
+from sim.language.units import format_bytes, format_duration
 from sim.report.model import (
     Change,
     ClientsReport,
@@ -22,7 +22,7 @@ from sim.report.model import (
     SeriesRow,
     Verdict,
 )
-from sim.units import format_bytes, format_duration
+from sim.scenario.expect import format_value
 
 __all__ = [
     "Cell",

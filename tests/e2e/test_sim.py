@@ -59,7 +59,7 @@ def generators(parent):
     found = []
     for child in psutil.Process(parent.pid).children(recursive=True):
         try:
-            if {"sim.worker", "sim.publisher"} & set(child.cmdline()):
+            if {"sim.clients.worker", "sim.publish.publisher"} & set(child.cmdline()):
                 found.append(child)
         except psutil.Error:
             continue
@@ -130,7 +130,7 @@ def test_a_client_of_another_that_does_not_read_delays_nobody(imctl, cluster, sc
 def test_ctrl_c_ends_the_run_early_with_a_report_and_ends_everything_it_started(imctl, scenario):
     running = imctl.start("sim", scenario(count=200, duration="60s"), "--json")
     wait_until(lambda: len(generators(running)) >= 2, "the generator runs")
-    worker = next(process for process in generators(running) if "sim.worker" in process.cmdline())
+    worker = next(process for process in generators(running) if "sim.clients.worker" in process.cmdline())
     wait_until(lambda: len(worker.net_connections()) >= 200, "clients are connected")
     time.sleep(1.5)  # into the phase
     started = family(running)
@@ -181,7 +181,7 @@ def test_a_killed_run_leaves_nothing_behind(imctl, scenario):
 def test_a_worker_that_is_killed_is_exit_code_5(imctl, scenario):
     running = imctl.start("sim", scenario(duration="60s"), "--json")
     wait_until(lambda: len(generators(running)) == 2, "the generator runs")
-    worker = next(process for process in generators(running) if "sim.worker" in process.cmdline())
+    worker = next(process for process in generators(running) if "sim.clients.worker" in process.cmdline())
 
     worker.kill()
     stdout, _ = running.communicate(timeout=30)

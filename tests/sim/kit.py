@@ -15,15 +15,15 @@ from protocol.frame import Frame, pack_frame
 from protocol.operation import Operation
 from protocol.raw import wrap_batch
 from protocol.websocket import ServerDecoder, serialize_message
-from sim.client import SimClient
-from sim.feeder import Feed
-from sim.histogram import Histogram
-from sim.ledger import Delivery
-from sim.plan import make_plan
-from sim.scenario import Event, Expectation, Phase, Population, Publisher, PublishTo, Scenario, Transport
-from sim.stamp import make_body
-from sim.swarm import Swarm
-from sim.target import Target
+from sim.clients.client import SimClient
+from sim.clients.plan import make_plan
+from sim.clients.swarm import Swarm
+from sim.measure.histogram import Histogram
+from sim.measure.ledger import Delivery
+from sim.publish.feeder import Feed
+from sim.publish.stamp import make_body
+from sim.run.target import Target
+from sim.scenario.scenario import Event, Expectation, Phase, Population, Publisher, PublishTo, Scenario, Transport
 
 RUN = 7
 ROOM, ALL = 0, 1

@@ -10,9 +10,9 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable
 
-from sim.network import Common, Way
-from sim.network_wheel import DelayWheel
-from sim.scenario import Network
+from sim.network.network import Common, Way
+from sim.network.wheel import DelayWheel
+from sim.scenario.scenario import Network
 
 MS = 1_000_000
 

@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from sim.connector import Connector
-from sim.load import parse_scenario
-from sim.spread import connect_starts
+from sim.clients.connector import Connector
+from sim.clients.spread import connect_starts
+from sim.language.load import parse_scenario
 from tests.sim.kit import join, swarm_of
 
 TEXT = """\
@@ -64,9 +64,9 @@ async def played(monkeypatch, *, parts, seed=7, noise=0):
         found.append(("leaves", clock[0], client.plan.index, away_s))
         join(connector._swarm.renew(client))
 
-    monkeypatch.setattr("sim.actions._until", until)
-    monkeypatch.setattr("sim.actions.ClientActions._act", act)
-    monkeypatch.setattr("sim.actions.ClientActions._log_in", log_in)
+    monkeypatch.setattr("sim.clients.actions._until", until)
+    monkeypatch.setattr("sim.clients.actions.ClientActions._act", act)
+    monkeypatch.setattr("sim.clients.actions.ClientActions._log_in", log_in)
     monkeypatch.setattr(Connector, "come_back", come_back)
     for part in range(parts):
         swarm = swarm_of(scenario, part=part, parts=parts)

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from protocol.frame import Frame
-from sim.expect import end_early, parse_expectation
 from sim.report.model import Verdict
-from sim.runner import run_scenario
-from sim.scenario import Phase, Publisher, PublishTo, UniformSize
-from sim.target import Target
+from sim.run.runner import run_scenario
+from sim.run.target import Target
+from sim.scenario.expect import end_early, parse_expectation
+from sim.scenario.scenario import Phase, Publisher, PublishTo, UniformSize
 from tests.sim.kit import ScriptedComet, ScriptedLogic, scenario_of
 
 CLIENTS = 10
@@ -24,8 +24,8 @@ OK = (200, b'{"code":0}')
 def no_limits(monkeypatch):
     """A busy machine is none of these tests' business; nor is how long a run waits for what will not come."""
     for name in ("MAX_CPU_PERCENT", "MAX_LOOP_LAG_MS", "MAX_SEND_LAG_MS"):
-        monkeypatch.setattr(f"sim.outcome.{name}", 1e9)
-    monkeypatch.setattr("sim.runner._QUIET_S", 1.0)
+        monkeypatch.setattr(f"sim.run.outcome.{name}", 1e9)
+    monkeypatch.setattr("sim.run.runner._QUIET_S", 1.0)
 
 
 class Room:

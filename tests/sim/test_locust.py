@@ -13,13 +13,13 @@ import pytest
 
 from imctl.cluster.inprocess import LocalCluster
 from sim.errors import RunInterruptedError, SimError
-from sim.expect import parse_expectation
-from sim.locust_crew import LocustCrew, worker_command
 from sim.report.model import Verdict
-from sim.runner import run_scenario
-from sim.scenario import Phase, Publisher, PublishTo
+from sim.run.locust_crew import LocustCrew, worker_command
+from sim.run.runner import run_scenario
+from sim.scenario.expect import parse_expectation
+from sim.scenario.scenario import Phase, Publisher, PublishTo
 from tests.sim.kit import scenario_of
-from tests.sim.test_runner import no_limits, target_of
+from tests.sim.run.test_runner import no_limits, target_of
 
 __all__ = ["no_limits"]
 
@@ -43,7 +43,7 @@ def locust_processes():
             words = child.cmdline()
         except psutil.Error:  # it has just ended
             continue
-        if "sim.locustfile" in words or "sim.worker" in words:
+        if "sim.run.locustfile" in words or "sim.clients.worker" in words:
             found.append((child.pid, words))
     return found
 
@@ -167,7 +167,7 @@ async def test_a_wait_for_workers_of_other_machines_can_be_ended(unused_tcp_port
 
 
 async def test_without_locust_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setattr("sim.locust_crew.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sim.run.locust_crew.importlib.util.find_spec", lambda name: None)
 
     with pytest.raises(SimError, match="Locust is not installed") as caught:
         await LocustCrew(1).start()
@@ -178,7 +178,7 @@ async def test_without_locust_the_error_names_the_extra(monkeypatch):
 @needs_locust
 def test_the_locustfile_tells_a_locust_that_was_started_by_itself_what_to_do():
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "sim.locustfile", "--headless"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-m", "sim.run.locustfile", "--headless"], capture_output=True, text=True, timeout=60
     )
 
     assert done.returncode

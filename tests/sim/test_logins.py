@@ -6,13 +6,13 @@ from time import monotonic_ns
 import pytest
 
 from imctl.cluster.inprocess import LocalCluster
-from sim.ledger import Delivery, StreamLog
-from sim.load import load_scenario
+from sim.language.load import load_scenario
+from sim.language.shipped import find_scenario
+from sim.measure.ledger import Delivery, StreamLog
 from sim.report.model import Verdict
-from sim.runner import run_scenario
-from sim.scenario import Backoff, Event, EventKind, Publisher, PublishTo
-from sim.shipped import find_scenario
-from sim.target import Target
+from sim.run.runner import run_scenario
+from sim.run.target import Target
+from sim.scenario.scenario import Backoff, Event, EventKind, Publisher, PublishTo
 from tests.sim.kit import AUTH_REPLY, ScriptedComet, message, scenario_of, swarm_of, until
 
 ROOM, MID, KEY = range(3)
@@ -226,7 +226,7 @@ async def test_a_real_comet_ends_the_connection_whose_key_logs_in_there_again(ot
 
 async def test_the_scenario_of_sessions_loses_nothing(monkeypatch):
     for name in ("MAX_CPU_PERCENT", "MAX_LOOP_LAG_MS", "MAX_SEND_LAG_MS"):
-        monkeypatch.setattr(f"sim.outcome.{name}", 1e9)
+        monkeypatch.setattr(f"sim.run.outcome.{name}", 1e9)
     sets = ["phases.warmup.duration=200ms", "events[2].for=500ms", "clients.devices.session.length=1s..5s"]
     sets.append("expect=[clients.second_logins_failed == 0, clients.disconnected == 0, delivery.lost == 0]")
     sets.append("clients.devices.connect.rate=200/s")

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.ledger import Cursor, Delivery, Stay, StreamLog, StreamSummary
+from sim.measure.ledger import Cursor, Delivery, Stay, StreamLog, StreamSummary
 from tests.sim.kit import joined_swarm, message, scenario_of, wire
 
 S = 1_000_000_000

@@ -1,4 +1,4 @@
-"""Who had to get what, through joins, leaves, moves and reconnects, against the rules of sim/ledger.py told slowly."""
+"""Who had to get what, through joins, leaves, moves and reconnects: the rules of sim/measure/ledger.py told slowly."""
 
 from dataclasses import dataclass, field
 from unittest import mock
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from protocol.frame import pack_frame
 from protocol.operation import Operation
-from sim.ledger import Delivery, StreamLog
-from sim.scenario import Publisher, PublishTo
+from sim.measure.ledger import Delivery, StreamLog
+from sim.scenario.scenario import Publisher, PublishTo
 from tests.sim.kit import AUTH_REPLY, FakeTransport, message, scenario_of, swarm_of, wire
 
 CLIENTS = 3
@@ -262,7 +262,7 @@ step = st.one_of(
 @given(st.lists(step, max_size=60))
 def test_every_count_is_what_the_rules_say_through_joins_leaves_and_moves(steps):
     world = World()
-    with mock.patch("sim.client.monotonic_ns", side_effect=lambda: world.now):
+    with mock.patch("sim.clients.client.monotonic_ns", side_effect=lambda: world.now):
         for i in range(CLIENTS):
             world.join(i)
         for name, *arguments in steps:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from sim import units
 from sim.errors import ScenarioError
-from sim.format import EVENT_KEYS
-from sim.load import load_scenario, parse_scenario
-from sim.scenario import EventKind, Network, Side
-from sim.shipped import find_scenario
+from sim.language import units
+from sim.language.format import EVENT_KEYS
+from sim.language.load import load_scenario, parse_scenario
+from sim.language.shipped import find_scenario
+from sim.scenario.scenario import EventKind, Network, Side
 
 SCENARIO = """\
 name: network

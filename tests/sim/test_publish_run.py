@@ -8,12 +8,12 @@ from imctl.cluster.inprocess import LocalCluster
 from protocol.aio.client import Client
 from protocol.bodies import AuthToken
 from protocol.errors import RemoteError
-from sim.load import load_scenario
+from sim.language.load import load_scenario
+from sim.language.shipped import find_scenario
+from sim.publish.stamp import TAIL_BYTES
 from sim.report.model import Loop
-from sim.runner import run_scenario
-from sim.shipped import find_scenario
-from sim.stamp import TAIL_BYTES
-from tests.sim.test_runner import no_limits, target_of
+from sim.run.runner import run_scenario
+from tests.sim.run.test_runner import no_limits, target_of
 
 __all__ = ["no_limits"]  # a fixture
 

@@ -49,7 +49,7 @@ class CheckResult:
         """Print a line for a good scenario, and each problem of a bad one as `file:line:column: ...`."""
         from rich.text import Text
 
-        from sim.units import format_duration
+        from sim.language.units import format_duration
 
         for file in self.files:
             if not file.problems:
@@ -66,8 +66,8 @@ def check_scenarios(
 ) -> CheckResult:
     """Check each scenario, by path or by the name of a shipped one."""
     from sim.errors import ScenarioError
-    from sim.load import load_scenario
-    from sim.shipped import find_scenario
+    from sim.language.load import load_scenario
+    from sim.language.shipped import find_scenario
 
     files: list[FileResult] = []
     for name in names:

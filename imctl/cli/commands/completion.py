@@ -297,7 +297,7 @@ def _logged_nodes(cluster: str) -> dict[str, str]:
 
 
 def _scenarios() -> dict[str, str]:
-    from sim.shipped import shipped_scenarios, summary_of
+    from sim.language.shipped import shipped_scenarios, summary_of
 
     return {name: summary_of(path).partition(":")[0] for name, path in shipped_scenarios().items()}
 

@@ -38,7 +38,7 @@ class ScenarioList:
         """Print a table and how to run one."""
         from rich.table import Table
 
-        from sim.units import format_duration
+        from sim.language.units import format_duration
 
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("name", no_wrap=True)
@@ -56,8 +56,8 @@ def list_scenarios(env: Mapping[str, str]) -> ScenarioList:
     Raises:
         ScenarioError: one of them is not right.
     """
-    from sim.load import load_scenario
-    from sim.shipped import shipped_scenarios, summary_of
+    from sim.language.load import load_scenario
+    from sim.language.shipped import shipped_scenarios, summary_of
 
     rows: list[ScenarioRow] = []
     for name, path in shipped_scenarios().items():

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
             document = report_schema()
         else:
-            from sim.format import scenario_schema
+            from sim.language.format import scenario_schema
 
             document = dict(scenario_schema())
         if imctl.json:

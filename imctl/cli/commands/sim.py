@@ -19,10 +19,10 @@ from imctl.cli.values import parse_duration
 if TYPE_CHECKING:
     import asyncio
 
-    from sim.crew import Crew
     from sim.report.model import RunReport
-    from sim.scenario import Scenario
-    from sim.target import Target
+    from sim.run.crew import Crew
+    from sim.run.target import Target
+    from sim.scenario.scenario import Scenario
 
 __all__ = ["register"]
 
@@ -110,10 +110,10 @@ def register(app: typer.Typer) -> None:
         if "--worker" in options:
             become_worker(options)
         from sim.errors import SimError
-        from sim.load import load_scenario
+        from sim.language.load import load_scenario
+        from sim.language.shipped import find_scenario
         from sim.report.summary import RunSummary
-        from sim.shipped import find_scenario
-        from sim.target import parse_target
+        from sim.run.target import parse_target
 
         try:
             known = parse_target(target) if target is not None else None
@@ -149,7 +149,7 @@ def _search_time_s(find_max: bool, time_s: float | None, scenario: Scenario) -> 
         typer.BadParameter: a time for a search that is not wanted.
         ScenarioError: there is no rate to raise, or nothing that has to hold.
     """
-    from sim.find_max import check_searchable
+    from sim.run.find_max import check_searchable
 
     if not find_max:
         if time_s is not None:
@@ -174,7 +174,7 @@ async def _run(
         if search_s is None:
             with asked_to_end(lambda: imctl.printer.note("ending the run; Ctrl-C once more ends it at once")) as asked:
                 return await run_once(scenario, asked), asked.is_set()
-        from sim.find_max import SearchLimits, find_max, mean_rate_per_s, scale_publish, step_line
+        from sim.run.find_max import SearchLimits, find_max, mean_rate_per_s, scale_publish, step_line
 
         found = await find_max(
             lambda factor: run_once(scale_publish(scenario, factor), None),
@@ -196,7 +196,7 @@ async def _under_test(
     """Yield what runs a scenario against the cluster, until an event asks for its end; it may be called repeatedly."""
     from imctl.cli.progress import show_progress
     from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
-    from sim.runner import run_scenario
+    from sim.run.runner import run_scenario
 
     async def on_target(scenario: Scenario, interrupt: asyncio.Event | None) -> RunReport:
         assert known is not None

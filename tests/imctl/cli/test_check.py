@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imctl.cli.app import build_app
-from sim.shipped import shipped_scenarios
+from sim.language.shipped import shipped_scenarios
 
 GOOD = """\
 name: good

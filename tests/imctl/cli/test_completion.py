@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from imctl.cli.app import COMMANDS, build_app
 from imctl.cli.commands.completion import Shell, complete, completion_script
 from imctl.cluster.state import ClusterFolder, process_start
-from sim.shipped import shipped_scenarios
+from sim.language.shipped import shipped_scenarios
 from tests.imctl.cli.conftest import Invoke
 
 SHELLS = ["bash", "zsh", "fish"]

@@ -84,7 +84,7 @@ def unreachable(bench: Bench) -> int:
 
 
 def run_invalid(bench: Bench) -> int:
-    bench.monkeypatch.setattr("sim.outcome.MAX_CPU_PERCENT", 0.0)
+    bench.monkeypatch.setattr("sim.run.outcome.MAX_CPU_PERCENT", 0.0)
     return bench.sim()
 
 
@@ -153,6 +153,6 @@ def test_a_command_ends_with(
     code: Exit, invoke: Invoke, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MAX_CPU_PERCENT", "MAX_LOOP_LAG_MS", "MAX_SEND_LAG_MS"):
-        monkeypatch.setattr(f"sim.outcome.{name}", 1e9)  # a busy machine is not what this is about
+        monkeypatch.setattr(f"sim.run.outcome.{name}", 1e9)  # a busy machine is not what this is about
 
     assert CASES[code](Bench(invoke, target, tmp_path, monkeypatch)) == code

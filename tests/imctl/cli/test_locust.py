@@ -32,7 +32,7 @@ def test_options_of_locust_without_locust_are_refused(invoke):
 
 
 def test_without_locust_installed_the_error_names_the_extra(invoke, monkeypatch):
-    monkeypatch.setattr("sim.locust_crew.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sim.run.locust_crew.importlib.util.find_spec", lambda name: None)
 
     result = invoke("sim", "smoke", "--locust")
 
@@ -63,13 +63,13 @@ def test_a_worker_becomes_locusts_and_reads_no_scenario(invoke, monkeypatch):
 
     assert result.exit_code == 0
     [command] = commands
-    assert command[1:] == ["-P", "-m", "sim.locustfile", "--worker", "--master-host", "10.0.0.4"]
+    assert command[1:] == ["-P", "-m", "sim.run.locustfile", "--worker", "--master-host", "10.0.0.4"]
 
 
 @needs_locust
 def test_a_run_on_locust_is_one_document_on_stdout(invoke, tmp_path, monkeypatch):
     for name in ("MAX_CPU_PERCENT", "MAX_LOOP_LAG_MS", "MAX_SEND_LAG_MS"):
-        monkeypatch.setattr(f"sim.outcome.{name}", 1e9)
+        monkeypatch.setattr(f"sim.run.outcome.{name}", 1e9)
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
 

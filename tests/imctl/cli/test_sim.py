@@ -9,7 +9,7 @@ import pytest
 
 from imctl.cli.printer import Printer
 from imctl.cli.progress import show_progress
-from sim.runner import RunProgress
+from sim.run.runner import RunProgress
 from tests.sim.kit import scenario_of
 
 TINY = """\
@@ -31,7 +31,7 @@ expect:
 def tiny(tmp_path, monkeypatch):
     # A busy machine is not what these tests are about.
     for name in ("MAX_CPU_PERCENT", "MAX_LOOP_LAG_MS", "MAX_SEND_LAG_MS"):
-        monkeypatch.setattr(f"sim.outcome.{name}", 1e9)
+        monkeypatch.setattr(f"sim.run.outcome.{name}", 1e9)
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
     return str(path)
@@ -83,7 +83,7 @@ def test_options_change_the_scenario(invoke, tiny):
 
 
 def test_a_generator_that_did_not_keep_up_is_exit_code_5(invoke, tiny, monkeypatch):
-    monkeypatch.setattr("sim.outcome.MAX_CPU_PERCENT", 0.0)
+    monkeypatch.setattr("sim.run.outcome.MAX_CPU_PERCENT", 0.0)
 
     result = invoke("sim", tiny)
 

@@ -12,8 +12,8 @@ from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
 from imctl.cluster.client import ClusterInfo, NodeInfo
 from imctl.errors import ClusterError
 from sim.errors import SimError
-from sim.probe import probe
-from sim.scenario import Event, EventKind, Phase, Population, Scenario, Transport
+from sim.run.probe import probe
+from sim.scenario.scenario import Event, EventKind, Phase, Population, Scenario, Transport
 from tests.sim.kit import scenario_of
 
 CORE = NodeInfo("core", "core", 1, {"logic.http": "127.0.0.1:3111", "registry.http": "127.0.0.1:7171"})

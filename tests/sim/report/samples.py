@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.histogram import Histogram
+from sim.measure.histogram import Histogram
 from sim.report.model import (
     ClientsReport,
     DeliveryReport,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from sim.histogram import Histogram
+from sim.measure.histogram import Histogram
 from sim.report.model import (
     ClientsReport,
     DeliveryReport,

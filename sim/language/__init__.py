@@ -1,0 +1,1 @@
+"""Scenario files: from YAML to checked values, with errors at file, line and column."""

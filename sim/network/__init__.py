@@ -1,0 +1,1 @@
+"""The network between clients and comet, and what goes wrong on it."""

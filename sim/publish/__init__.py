@@ -1,0 +1,1 @@
+"""What is published: when, to whom, with what in it, and how it is known again."""

@@ -1,0 +1,410 @@
+import asyncio
+import contextlib
+import socket
+import ssl
+import subprocess
+from time import monotonic_ns
+
+import pytest
+
+from sim.network.link import Link
+from sim.scenario.scenario import EventKind, Network, Side
+from tests.conftest import require_program
+from tests.sim.kit import until
+from tests.sim.network_kit import MS, Client, connected, way_of
+
+
+@contextlib.asynccontextmanager
+async def joined(network=None):
+    """Yield a way, a client that is connected on it, and comet's end."""
+    way, client = way_of(network), Client()
+    async with connected(lambda: Link(way, client)) as comet:
+        yield way, client, comet
+    way.wheel.close()
+
+
+async def test_without_a_fault_bytes_and_ends_pass_as_they_are():
+    async with joined() as (way, client, comet):
+        client.transport.write(b"up")
+        await comet.send(b"down")
+        await until(lambda: client.data)
+        assert (await comet.read(), client.data) == (b"up", b"down")
+
+        comet.sock.close()
+        await until(lambda: client.ends)
+
+    assert client.ends == [None]
+    assert way.troubles == {}
+
+
+async def test_latency_is_on_both_directions_and_on_the_end():
+    async with joined(Network(latency_s=0.06)) as (_, client, comet):
+        begin_ns = monotonic_ns()
+        client.transport.write(b"up")
+        assert await comet.read() == b"up"
+        up_ns = monotonic_ns() - begin_ns
+        begin_ns = monotonic_ns()
+        await comet.send(b"down")
+        comet.sock.close()
+        await until(lambda: client.data)
+        down_ns = monotonic_ns() - begin_ns
+        await until(lambda: client.ends)
+
+    assert min(up_ns, down_ns) >= 59 * MS
+    assert (client.data, client.ends) == (b"down", [None])
+
+
+async def test_a_bandwidth_slows_the_sender_and_keeps_little():
+    async with joined(Network(bandwidth_bytes_per_s=400_000)) as (way, client, comet):
+        sent = 3_000_000
+        comet.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)  # or the system keeps megabytes
+        sending = asyncio.create_task(comet.send(bytes(sent)))
+        await until(lambda: client.data)
+        begin_ns, first = monotonic_ns(), len(client.data)
+        await until(lambda: len(client.data) - first >= 200_000)
+        rate = (len(client.data) - first) / ((monotonic_ns() - begin_ns) / 1e9)
+        link = client.transport
+
+        # What is in it is what may be on its way, and one read.
+        assert link._down.queued <= way.conditions.window_bytes + 256 * 1024
+        assert len(client.data) < sent // 2
+        assert not sending.done()
+        sending.cancel()
+
+    assert 200_000 <= rate <= 600_000
+
+
+async def test_when_the_network_is_well_again_everything_comes_in_order():
+    async with joined() as (way, client, comet):
+        better = way.add(Network(latency_s=0.03, jitter_s=0.03, bandwidth_bytes_per_s=1e6))
+        sent = bytes(range(256)) * 200
+        for at in range(0, len(sent) // 2, 1000):
+            await comet.send(sent[at : min(at + 1000, len(sent) // 2)])
+        better()
+        await comet.send(sent[len(sent) // 2 :])
+        await until(lambda: len(client.data) == len(sent))
+
+    assert client.data == sent
+
+
+async def test_a_reset_is_a_rst_on_both_sides():
+    async with joined(Network(latency_s=0.3)) as (way, client, comet):
+        await comet.send(b"on its way")
+        await until(lambda: client.transport._down.queued)
+
+        assert way.end(EventKind.RESET, lasts=False) is not None
+
+        assert await comet.read() is None
+        [error] = client.ends
+        await asyncio.sleep(0.31)
+        assert (client.data, len(client.ends)) == (b"", 1)
+
+    assert isinstance(error, ConnectionResetError)
+    assert way.troubles[client].place == "network.reset"
+    assert way.troubles[client].late_ns >= 300 * MS
+
+
+async def test_a_cut_is_a_fin_on_both_sides_also_with_bytes_unread():
+    async with joined() as (way, client, comet):
+        client.transport.pause_reading()
+        await comet.send(bytes(100_000))
+
+        assert way.end(EventKind.CUT, lasts=False) is not None
+
+        assert client.ends == [None]
+        assert await comet.read() == b""  # a RST would be None
+        await comet.send(b"still")  # and it stays one, until comet closes too
+        comet.sock.close()
+        await until(lambda: not way._common.sockets)
+
+    assert way.troubles[client].place == "network.cut"
+    assert client.data == b""
+
+
+async def test_in_a_black_hole_nothing_arrives_and_nobody_hears_of_it_until_its_end():
+    async with joined() as (way, client, comet):
+        over = way.open_hole()
+        client.transport.write(b"up")
+        await comet.send(b"down")
+        await asyncio.sleep(0.05)
+        assert not comet.hears()
+        assert (client.data, client.ends) == (b"", [])
+
+        over()
+
+        assert await comet.read() is None
+        assert [type(end) for end in client.ends] == [ConnectionResetError]
+
+    assert client.data == b""
+    assert way.troubles[client].place == "network.black_hole"
+
+
+async def test_comet_can_write_into_a_black_hole_until_the_system_takes_no_more():
+    async with joined() as (way, _, comet):
+        way.open_hole()
+
+        taken = comet.fill()
+        await asyncio.sleep(0.05)
+
+        assert taken > 0
+        assert comet.fill() < 1_000_000  # nobody reads: in the end it is full, as with a real one
+        assert comet.fill() == 0
+
+
+async def test_a_client_that_gives_up_in_a_black_hole_is_gone_and_comet_does_not_hear_of_it():
+    async with joined() as (way, client, comet):
+        over = way.open_hole()
+
+        client.transport.abort()
+        await until(lambda: client.ends)
+        await asyncio.sleep(0.02)
+        assert not comet.hears()
+        assert len(way._common.sockets) == 1
+        over()
+
+        assert await comet.read() is None
+        await until(lambda: not way._common.sockets)
+    assert client.ends == [None]
+
+
+async def test_when_the_clients_side_is_gone_comet_keeps_the_connection():
+    async with joined() as (way, client, comet):
+        over = way.lose_side(Side.CLIENT)
+
+        assert [type(end) for end in client.ends] == [ConnectionResetError]
+        await comet.send(b"to nobody")
+        await asyncio.sleep(0.05)
+        assert not comet.hears()
+        over()
+
+        assert await comet.read() is None
+    assert len(client.ends) == 1
+    assert (client.data, way.troubles[client].place) == (b"", "network.half_open")
+
+
+async def test_when_comets_side_is_gone_the_client_keeps_the_connection():
+    async with joined() as (way, client, comet):
+        over = way.lose_side(Side.COMET)
+
+        assert await comet.read() is None
+        client.transport.write(b"to nobody")
+        await asyncio.sleep(0.05)
+        assert client.ends == []
+        over()
+
+    assert [type(end) for end in client.ends] == [ConnectionResetError]
+    assert way.troubles[client].place == "network.half_open"
+
+
+async def test_a_client_that_gives_up_a_connection_that_comet_does_not_have_hears_of_its_end():
+    async with joined() as (way, client, comet):
+        way.lose_side(Side.COMET)
+        assert await comet.read() is None
+        await asyncio.sleep(0.01)
+
+        client.transport.abort()
+        await until(lambda: client.ends)
+
+    assert client.ends == [None]
+    assert way._common.sockets == set()
+
+
+async def test_a_stall_holds_everything_back_and_loses_nothing():
+    async with joined() as (way, client, comet):
+        over, longer = way.stall(), way.stall()
+        client.transport.write(b"up")
+        client.transport.write(b"up")
+        await comet.send(b"down")
+        await asyncio.sleep(0.03)
+        over()
+        await asyncio.sleep(0.03)
+        assert (comet.hears(), client.data) == (False, b"")
+        assert way.troubles[client].place == "network.stall"
+
+        longer()
+
+        assert await comet.read() == b"upup"
+        await until(lambda: client.data)
+    assert client.data == b"down"
+    assert way.troubles == {}
+
+
+async def test_what_is_on_its_way_when_a_stall_begins_is_held_too():
+    async with joined(Network(latency_s=0.3)) as (way, client, comet):
+        await comet.send(b"down")
+        lane = client.transport._down
+        await until(lambda: lane.queued)
+
+        over = way.stall()
+        await until(lambda: lane._held)
+        assert client.data == b""
+        over()
+
+        assert client.data == b"down"
+
+
+async def test_a_client_that_does_not_read_gets_nothing_from_the_network_either():
+    async with joined(Network(latency_s=0.3)) as (_, client, comet):
+        await comet.send(b"a")
+        lane = client.transport._down
+        await until(lambda: lane.queued)
+        client.transport.pause_reading()
+        client.transport.pause_reading()
+        await until(lambda: lane._held)
+        await comet.send(b"b")
+        assert client.data == b""
+
+        client.transport.resume_reading()
+        assert client.data == b"a"
+        await until(lambda: client.data == b"ab")
+
+
+async def test_a_client_that_leaves_ends_the_connection_though_it_did_not_read():
+    async with joined(Network(latency_s=0.03)) as (way, client, comet):
+        client.transport.pause_reading()
+        client.transport.abort()
+
+        await until(lambda: client.ends)
+        assert not await comet.read()
+
+    assert client.ends == [None]
+    # What was on its way need not have arrived.
+    assert (way.troubles[client].place, way.troubles[client].late_ns) == ("", 30 * MS)
+
+
+async def test_requests_that_cannot_leave_are_bounded():
+    async with joined() as (way, client, _):
+        over = way.stall()
+
+        for _ in range(70):
+            client.transport.write(bytes(1024))
+
+        assert way.unsent
+        assert client.transport._up.queued == 64 * 1024
+        over()
+
+
+async def test_an_end_that_was_caused_by_the_network_keeps_its_first_cause():
+    async with joined() as (way, client, _):
+        way.open_hole()
+        way.end(EventKind.RESET, lasts=False)
+
+    assert way.troubles[client].place == "network.black_hole"
+
+
+async def test_a_fault_during_a_stall_may_lose_all_that_the_stall_held():
+    async with joined() as (way, client, _):
+        way.stall()
+        stalled = way.troubles[client]
+        await asyncio.sleep(0.02)
+        way.end(EventKind.RESET, lasts=False)
+
+    assert way.troubles[client].place == "network.reset"
+    assert way.troubles[client].from_ns == stalled.from_ns
+    assert way.troubles[client].late_ns >= 19 * MS
+
+
+async def test_a_way_without_a_connection_has_nothing_to_end():
+    way = way_of()
+
+    assert way.end(EventKind.RESET, lasts=False) is None
+    assert way.lose_side(Side.COMET) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [(EventKind.RESET, ConnectionResetError), (EventKind.CUT, ConnectionAbortedError)]
+)
+async def test_new_connections_are_refused_as_long_as_it_lasts(kind, error):
+    way = way_of()
+
+    over = way.end(kind, lasts=True)
+    with pytest.raises(error):
+        await way.pass_through()
+    over()
+
+    await way.pass_through()
+
+
+@pytest.mark.parametrize("begin", ["stall", "open_hole"])
+async def test_who_connects_while_nothing_gets_through_waits_for_the_end_of_it(begin):
+    way = way_of()
+    over = getattr(way, begin)()
+
+    connecting = [asyncio.create_task(way.pass_through()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in connecting)
+    over()
+
+    await asyncio.gather(*connecting)
+
+
+async def test_connecting_takes_a_round_trip():
+    way = way_of(Network(latency_s=0.02))
+    begin_ns = monotonic_ns()
+
+    await way.pass_through()
+
+    assert monotonic_ns() - begin_ns >= 39 * MS
+
+
+@pytest.mark.parametrize("begin", ["stall", "open_hole"])
+async def test_a_connection_that_was_on_its_way_when_it_began_has_it_too(begin):
+    way, client = way_of(), Client()
+    over = getattr(way, begin)()
+
+    async with connected(lambda: Link(way, client)) as comet:
+        client.transport.write(b"up")
+        await asyncio.sleep(0.02)
+        assert not comet.hears()
+        over()
+
+        assert await comet.read() == (b"up" if begin == "stall" else None)
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory):
+    """A server's context, and a client's that trusts it."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = [require_program("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "1"]
+    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(cert, key)
+    return server, ssl.create_default_context(cafile=cert)
+
+
+@pytest.mark.parametrize("fault", ["reset", "cut", "half_open", "black_hole"])
+async def test_an_encrypted_connection_has_the_same_faults(contexts, fault):
+    server_side, client_side = contexts
+    loop = asyncio.get_running_loop()
+    way, client, comet = way_of(Network(latency_s=0.02)), Client(), Client()
+    server = await loop.create_server(lambda: comet, "127.0.0.1", 0, ssl=server_side)
+    host, port = server.sockets[0].getsockname()
+    await loop.create_connection(lambda: Link(way, client), host, port, ssl=client_side)
+    client.transport.write(b"up")
+    await until(lambda: comet.data == b"up")
+    comet.transport.write(b"down")
+    await until(lambda: client.data == b"down")
+
+    over = {
+        "reset": lambda: way.end(EventKind.RESET, lasts=False),
+        "cut": lambda: way.end(EventKind.CUT, lasts=False),
+        "half_open": lambda: way.lose_side(Side.CLIENT),
+        "black_hole": way.open_hole,
+    }[fault]()
+    comet.transport.write(b"lost")
+    if fault in ("half_open", "black_hole"):
+        client.transport.write(b"lost")
+        await asyncio.sleep(0.05)
+        assert (comet.data, comet.ends) == (b"up", [])
+        over()
+    await until(lambda: comet.ends)
+
+    assert client.data == b"down"
+    assert [type(end) for end in client.ends] == [type(None) if fault == "cut" else ConnectionResetError]
+    assert isinstance(comet.ends[0], ConnectionResetError) == (fault != "cut")
+    await until(lambda: not way._common.sockets)
+    server.close()
+    await server.wait_closed()
