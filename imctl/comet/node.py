@@ -32,6 +32,7 @@ __all__ = ["Comet"]
 logger = logging.getLogger(__name__)
 
 _APPID = "goim.comet"
+_DISCOVER_S = 1.0  # a registry that is away for longer must not keep a comet from starting
 _BACKLOG = 4096  # a shorter one drops SYNs in a connect storm, and each costs its client a second
 
 
@@ -75,6 +76,8 @@ class Comet:
         self._link = LinkServer(self.handlers, host=config.host, port=config.grpc_port, what="comet grpc")
         self._started = True
         try:
+            # The first client may come with the first listener, and needs a logic.
+            await self._logic.known(_DISCOVER_S)
             await self._link.start()
             await self._listen("tcp", config.tcp_port, is_ws=False)
             await self._listen("ws", config.ws_port, is_ws=True)
