@@ -17,6 +17,7 @@ import itertools
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ __all__ = ["SqliteLog"]
 logger = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_S = 2.0  # before the time for a decision of a hook is over, so that the reason is told
+_LOOK_EVERY_S = 0.002
 _TIMEOUT_S = 15.0
 _MAX_WAL_BYTES = 16_777_216
 
@@ -157,7 +159,7 @@ class SqliteLog:
         """Carry out calls in one transaction; when that fails, each in its own, so that one cannot fail others."""
         try:
             if self._tables is None:
-                self._open()
+                _patiently(self._open)
             if not self._is_short or self._may_grow():
                 return self._transaction(calls)
         except _FAILURES as exc:
@@ -178,15 +180,16 @@ class SqliteLog:
         return results
 
     def _transaction(self, calls: Sequence[_Call]) -> list[Any]:
-        assert self._db is not None
-        assert self._tables is not None
-        self._db.execute("BEGIN IMMEDIATE")
+        db, tables = self._db, self._tables
+        assert db is not None
+        assert tables is not None
+        _patiently(lambda: db.execute("BEGIN IMMEDIATE"))
         try:
-            results = _carry_out(self._tables, calls)
-            self._db.execute("COMMIT")
+            results = _carry_out(tables, calls)
+            db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:  # some errors have rolled back already
-                self._db.execute("ROLLBACK")
+            if db.in_transaction:  # some errors have rolled back already
+                db.execute("ROLLBACK")
             raise
         return results
 
@@ -224,6 +227,7 @@ class SqliteLog:
                 db.execute(f"PRAGMA max_page_count = {max(self._max_bytes // page_bytes, 1)}").fetchall()
             tables = Tables(db, self._limits)
             self._prepare(db, tables)
+            db.execute("PRAGMA busy_timeout = 20").fetchall()  # ms; from here on it is _patiently() that waits for long
         except BaseException:
             db.close()
             raise
@@ -294,6 +298,25 @@ def _carry_out(tables: Tables, calls: Sequence[_Call]) -> list[Any]:
 def _is_full(exc: Exception) -> bool:
     # A disk without space for the write-ahead log is told as an I/O error.
     return _name(exc) == "SQLITE_FULL" or _name(exc).startswith("SQLITE_IOERR_WRITE")
+
+
+def _patiently(work: Callable[[], object]) -> None:
+    """Do what another process may keep us from, again and again for a while.
+
+    SQLite's own waiting looks ever more seldom, every 100 ms in the end:
+    beside a process that writes all the time it may never find the moment in
+    between. And where two open a new file at once it does not wait at all.
+    """
+    deadline_s = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            work()
+        except sqlite3.OperationalError as exc:
+            if not _is_busy(exc) or time.monotonic() >= deadline_s:
+                raise
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return
 
 
 def _is_busy(exc: Exception) -> bool:
