@@ -106,14 +106,22 @@ class SimClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Count a delivery: the hot path of the whole simulator."""
-        chunk = self.tally.chunks.get(data)
+        tally = self.tally
+        if data == tally.last:
+            # What the client before this one got: to compare 2 KB is ten times cheaper than to hash them.
+            chunk = tally.last_chunk
+        else:
+            chunk = tally.chunks.get(data)
+            if chunk is not None:
+                tally.last = data
+                tally.last_chunk = chunk
         if chunk is not None and chunk.first == self.next:
             self.next = chunk.next
             now = monotonic_ns()
             if now < chunk.until_ns:
                 chunk.waiting += 1
             else:
-                self.tally.memo.roll(chunk, now)
+                tally.memo.roll(chunk, now)
             return
         try:
             self._receive(data, chunk, monotonic_ns())

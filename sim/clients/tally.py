@@ -28,6 +28,7 @@ class Tally:
 
     Attributes:
         chunks: The memo's, an attribute less on the hot path.
+        last, last_chunk: What the last client got that got something the memo knew; b"" and None before.
         latency: By cell.
         seconds: By second of the run in which a client read.
         late: Messages that came after one with a higher number.
@@ -37,6 +38,8 @@ class Tally:
     def __init__(self, segments: int, arrivals: Arrivals, *, live: bool = False, reads: Reads | None = None) -> None:
         self.memo = ChunkMemo(self.record_groups, self._retire)
         self.chunks = self.memo.chunks
+        self.last = b""
+        self.last_chunk: Chunk | None = None
         self.latency: dict[int, Histogram] = {}
         self.seconds: dict[int, Histogram] = {}
         self.late: LateArrivals = Counter()
@@ -118,6 +121,9 @@ class Tally:
             self._retire(chunk)
 
     def _retire(self, chunk: Chunk) -> None:
+        if chunk is self.last_chunk:
+            # It is in no book any more: what another client gets must not be counted in it.
+            self.last, self.last_chunk = b"", None
         if chunk.first_ns:
             self._arrivals.note(chunk.entries, chunk.first_ns, chunk.last_ns)
 

@@ -517,3 +517,18 @@ def test_heartbeats_and_reading_of_who_is_gone_do_no_harm():
     client.send(Operation.HEARTBEAT)
 
     assert not client.is_in
+
+
+def test_a_chunk_that_the_memo_has_forgotten_is_counted_in_no_old_book(monkeypatch):
+    monkeypatch.setattr("sim.clients.memo._CAPACITY", 1)
+    swarm = joined_swarm(scenario_of(count=4))
+    one, two, three, four = swarm.clients
+    first, second = (wire([message(ROOM, number)], ws=False) for number in range(2))
+
+    for client in (one, two, three):
+        client.data_received(first)
+    one.data_received(second)  # the memo has no place for both
+    four.data_received(first)
+
+    found = counts(swarm)
+    assert (found["delivered"], found["recorded"]) == (5, 5)
