@@ -32,7 +32,7 @@ _WORTH_WAITING_S = 0.1
 # A batch of so many says that many callers are at work: the next one follows after a
 # pause, since under load the batches, not the calls in them, are what costs.
 _BUSY_CALLS = 4
-_PAUSE_S = 0.001
+_PAUSE_S = 0.002
 # Longest wait of calls for the answer to the batch before theirs.
 _GATHER_S = 0.002
 
