@@ -105,7 +105,8 @@ def register(app: typer.Typer) -> None:
         and there --worker --master-host HOST.
         """
         imctl = Context.of(ctx)
-        options = locust_options or []
+        # `--json -` says where the document goes, as `--report FILE` does; it goes nowhere else.
+        options = [] if imctl.json and locust_options == ["-"] else locust_options or []
         check_options(locust, options, find_max)
         if "--worker" in options:
             become_worker(options)
