@@ -33,7 +33,7 @@ _CLOSE_S = 5.0
 _RETRY_S = 0.5
 
 
-class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]
+class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """See the module; `KafkaBus.subscribe` makes one.
 
     Args:

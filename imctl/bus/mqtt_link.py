@@ -231,7 +231,7 @@ class MqttLink:
 
     def _make_client(self) -> Client:
         settings = self._settings
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.ReceiveMaximum = settings.window
         if self._session:
             properties.SessionExpiryInterval = settings.expiry_s

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from imctl.errors import StartError
 from imctl.hooks.caller import HookFailedError, Point, Threads
+from imctl.hooks.context import HookContext
 from imctl.hooks.contract import (
+    POINTS,
     Action,
     ClientEvent,
     ConnectEvent,
-    HookContext,
     HookError,
     Identity,
     PushEvent,
@@ -45,18 +46,6 @@ HookStats = dict[str, Any]
 
 _P = TypeVar("_P")
 
-_NOTICE = type(None)
-_TYPES: dict[str, type[Any] | tuple[type[Any], ...]] = {
-    "authenticate": (Identity, Refusal, type(None)),
-    "enter_room": RoomReply,
-    "open_session": SessionReply,
-    "store_message": StoreReply,
-    "receive": ReceiveReply,
-    "connected": _NOTICE,
-    "registered": _NOTICE,
-    "refreshed": _NOTICE,
-    "disconnected": _NOTICE,
-}
 _START_S = 30.0
 _STOP_S = 5.0
 
@@ -76,11 +65,11 @@ class Hooks:
         self._drops = drops
         self._log = LimitedLogger(logging.getLogger(__name__))
         self._threads = {hook.name: Threads(hook.name) for hook in loaded}
-        self._points: dict[str, list[tuple[LoadedHook, Point[Any]]]] = {method: [] for method in _TYPES}
+        self._points: dict[str, list[tuple[LoadedHook, Point[Any]]]] = {method: [] for method in POINTS}
         for hook in loaded:
             for method in hook.points:
                 name = f"{hook.name}.{method}"
-                point: Point[Any] = Point(name, getattr(hook.hook, method), _TYPES[method], self._threads[hook.name])
+                point: Point[Any] = Point(name, getattr(hook.hook, method), POINTS[method], self._threads[hook.name])
                 self._points[method].append((hook, point))
         self._notices = Notices(self._tell, drops)
         self._started: list[LoadedHook] = []

@@ -24,7 +24,8 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imctl.errors import ConfigError
-from imctl.hooks.contract import ConnectEvent, HookContext, HookError, Identity, Refusal
+from imctl.hooks.context import HookContext
+from imctl.hooks.contract import ConnectEvent, HookError, Identity, Refusal
 from imctl.hooks.room_list import dump_grant
 
 __all__ = ["HttpAuthenticator"]

@@ -26,17 +26,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from imctl.errors import ConfigError
+from imctl.hooks.contract import POINTS
 
-__all__ = ["GROUP", "METHODS", "LoadedHook", "available_hooks", "load_hook", "load_hooks"]
+__all__ = ["GROUP", "LoadedHook", "available_hooks", "load_hook", "load_hooks"]
 
 GROUP = "imctl.hooks"
 """Entry point group of installed hooks."""
-
-METHODS = (
-    *("authenticate", "enter_room", "open_session", "store_message", "receive"),
-    *("connected", "registered", "refreshed", "disconnected"),
-)
-"""The points a hook may have, see imctl.hooks.contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class LoadedHook:
     Args:
         name: Short name, unique among those loaded together.
         source: `imctl.hooks.jwt:JwtAuthenticator`, or the file.
-        points: Which of METHODS it has.
+        points: Which of POINTS it has.
         hook: The object. Any: it is a hook by its methods.
     """
 
@@ -103,9 +98,9 @@ def load_hook(text: str) -> LoadedHook:
             )
         factory, name, source = _entry(entry), entry.name, entry.value
     hook = _make(factory, reference, options)
-    points = tuple(method for method in METHODS if callable(getattr(hook, method, None)))
+    points = tuple(method for method in POINTS if callable(getattr(hook, method, None)))
     if not points:
-        raise ConfigError(f"hook {reference}: has no method of a hook", hint=f"expected some of {', '.join(METHODS)}")
+        raise ConfigError(f"hook {reference}: has no method of a hook", hint=f"expected some of {', '.join(POINTS)}")
     return LoadedHook(name, source, points, hook)
 
 

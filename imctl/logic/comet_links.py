@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from imctl.hooks.contract import Delivery, Message
+from imctl.hooks.context import Delivery, Message
 from imctl.link.contract import PeerError
 from imctl.link.methods import DELIVER, KICK, PUSH_MSG
 from imctl.link.pool import PeerPool
@@ -27,7 +27,7 @@ _TIMEOUT_S = 2.0
 
 
 class CometLinks:
-    """Links to all comets; follows imctl.hooks.contract.Deliverer.
+    """Links to all comets; follows imctl.hooks.context.Deliverer.
 
     Args:
         registry: Where comets are registered.

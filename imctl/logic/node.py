@@ -11,7 +11,7 @@ from typing import Any
 from imctl.advertise import advertised
 from imctl.bus.contract import Bus
 from imctl.errors import ImctlError, StartError
-from imctl.hooks.contract import HookContext
+from imctl.hooks.context import HookContext
 from imctl.hooks.hooks import Hooks
 from imctl.hooks.loader import load_hooks
 from imctl.link.contract import Handlers

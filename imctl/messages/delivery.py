@@ -22,7 +22,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from imctl.hooks.contract import Delivery, HookContext, Message
+from imctl.hooks.context import Delivery, HookContext, Message
 from imctl.messages.contract import Batch, Cursor, KeptMessage, MessageLog
 from imctl.messages.ids import sequence_of
 from imctl.ratelog import LimitedLogger

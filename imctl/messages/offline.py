@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from imctl.errors import ConfigError
+from imctl.hooks.context import HookContext
 from imctl.hooks.contract import (
     ClientEvent,
-    HookContext,
     HookError,
     PushEvent,
     PushTarget,

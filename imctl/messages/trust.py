@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from imctl.hooks.contract import Deliverer, Delivery
+from imctl.hooks.context import Deliverer, Delivery
 
 __all__ = ["Trust"]
 

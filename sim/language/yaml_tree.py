@@ -20,7 +20,7 @@ from sim.publish.payload import OWN_FIELDS
 try:
     from yaml import CSafeLoader as _SafeLoader
 except ImportError:  # PyYAML built without libyaml: the same nodes, ten times slower
-    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]  # one name for either
 
 __all__ = ["Item", "Scalar", "parse_tree", "parse_value"]
 

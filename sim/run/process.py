@@ -39,7 +39,7 @@ def run_loop(main: Awaitable[None]) -> None:
     except ImportError:
         asyncio.run(main)  # type: ignore[arg-type]  # both take a coroutine, which is what every caller passes
     else:
-        uvloop.run(main)  # type: ignore[arg-type]
+        uvloop.run(main)  # type: ignore[arg-type]  # as above
 
 
 class ChildProcess:

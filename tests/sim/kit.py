@@ -47,7 +47,7 @@ def scenario_of(
 ) -> Scenario:
     """Return a scenario of one population and, by default, two publishers: to its rooms, and to all."""
     transports = ((Transport.WS if ws else Transport.TCP, 1.0),)
-    people = Population("viewers", count, transports, tuple(rooms), **population)  # type: ignore[arg-type]
+    people = Population("viewers", count, transports, tuple(rooms), **population)  # type: ignore[arg-type]  # as the test gives them
     if publish is None:
         publish = (Publisher(PublishTo.ROOM, "viewers", 50.0), Publisher(PublishTo.ALL, "", 10.0))
     return Scenario(

@@ -22,7 +22,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 def at(place: Place, at_ms: float, server: str = "", **facts: object) -> TracePoint:
-    return TracePoint(7, place, f"{place}-node", int(at_ms * MS), server, **facts)  # type: ignore[arg-type]
+    return TracePoint(7, place, f"{place}-node", int(at_ms * MS), server, **facts)  # type: ignore[arg-type]  # as the test gives them
 
 
 WAY = [
@@ -44,7 +44,7 @@ def report_of(points: list[TracePoint], read: Read | None = None, **changes: obj
         "hidden": hidden_hops(journey, logic_why="logic is mute", nodes_why="mute", listens=read is not None),
         **changes,
     }
-    return TraceReport(7, "room live://1", 1000, 2, 3.0, **values)  # type: ignore[arg-type]
+    return TraceReport(7, "room live://1", 1000, 2, 3.0, **values)  # type: ignore[arg-type]  # as the test gives them
 
 
 def shown(report: TraceReport, capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -10,11 +10,12 @@ import pytest
 
 from imctl.errors import StartError
 from imctl.hooks.caller import HookFailedError
+from imctl.hooks.context import HookContext
 from imctl.hooks.contract import (
+    POINTS,
     Action,
     ClientEvent,
     ConnectEvent,
-    HookContext,
     HookError,
     Identity,
     Moment,
@@ -30,7 +31,7 @@ from imctl.hooks.contract import (
     StoreReply,
 )
 from imctl.hooks.hooks import MAX_GRANT_BYTES, Hooks
-from imctl.hooks.loader import METHODS, LoadedHook
+from imctl.hooks.loader import LoadedHook
 from imctl.hooks.notices import Notices
 from imctl.node import Counters
 
@@ -61,7 +62,7 @@ class Hook:
 def hooks_of(*hooks: Hook, timeout_s: float = 5.0) -> tuple[Hooks, Counters]:
     drops = Counters()
     loaded = [
-        LoadedHook(f"h{i}", f"test:{i}", tuple(m for m in METHODS if hasattr(hook, m)), hook)
+        LoadedHook(f"h{i}", f"test:{i}", tuple(m for m in POINTS if hasattr(hook, m)), hook)
         for i, hook in enumerate(hooks, 1)
     ]
     return Hooks(loaded, timeout_s=timeout_s, drops=drops), drops

@@ -12,14 +12,12 @@ import aiohttp
 import pytest
 
 from imctl.cluster.inprocess import LocalCluster
+from imctl.hooks.context import Delivery, HookContext, Message
 from imctl.hooks.contract import (
     ClientEvent,
     ConnectEvent,
-    Delivery,
-    HookContext,
     HookError,
     Identity,
-    Message,
     PushEvent,
     PushTarget,
     ReceiveEvent,

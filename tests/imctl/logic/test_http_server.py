@@ -63,7 +63,7 @@ def limits() -> HttpLimits:
 @pytest.fixture
 async def served(limits: HttpLimits) -> AsyncIterator[Served]:
     api, drops = EchoApi(), Counters()
-    server = HttpServer(api, host="127.0.0.1", port=0, limits=limits, drops=drops)  # type: ignore[arg-type]
+    server = HttpServer(api, host="127.0.0.1", port=0, limits=limits, drops=drops)  # type: ignore[arg-type]  # a fake API
     await server.start()
     made = Served(api, server, drops)
     yield made
@@ -281,7 +281,7 @@ class TestLimits:
 
     async def test_a_client_that_does_not_read_is_dropped(self, served):
         _, writer = await served.connect()
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's
 
         writer.write(POST % b"big" * 10)
 

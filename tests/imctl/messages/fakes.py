@@ -7,7 +7,8 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from imctl.hooks.contract import ClientEvent, Delivery, HookContext, Message, PushEvent, PushTarget, ReceiveEvent
+from imctl.hooks.context import Delivery, HookContext, Message
+from imctl.hooks.contract import ClientEvent, PushEvent, PushTarget, ReceiveEvent
 from imctl.messages.contract import Waiting
 from imctl.messages.offline import OfflineMessages
 from imctl.node import Counters

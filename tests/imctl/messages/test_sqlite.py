@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def open_log(path: Path, **options: object) -> SqliteLog:
-    return SqliteLog(str(path), url=f"sqlite://{path}", limits=Limits(history=0, max_bytes=10**9), **options)  # type: ignore[arg-type]
+    return SqliteLog(str(path), url=f"sqlite://{path}", limits=Limits(history=0, max_bytes=10**9), **options)  # type: ignore[arg-type]  # as given
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class Replay:
                 continue
             waiting = self.server.stats()["gauges"]["polls_held"]
             self.held.append((entry, asyncio.create_task(self.send(entry["request"]))))
-            await until(lambda: self.server.stats()["gauges"]["polls_held"] > waiting)  # noqa: B023
+            await until(lambda: self.server.stats()["gauges"]["polls_held"] > waiting)  # noqa: B023  # awaited here
         await self.collect(everything=True)
 
     async def collect(self, *, everything=False):
@@ -250,7 +250,9 @@ async def test_aborted_poll_steals_nothing(entry):
     poll, register = (next(one for what, one in entries.items() if word in what) for word in ("and a new", "register"))
 
     async def act(one):
-        gauges = lambda: one.server.stats()["gauges"]["polls_held"]  # noqa: E731
+        def gauges():
+            return one.server.stats()["gauges"]["polls_held"]
+
         known = await one.timestamp("1795410909699361297", "infra.discovery")
         target = "/discovery/polls?env=dev&appid=infra.discovery&hostname=c-steal"
         with pytest.raises(TimeoutError):

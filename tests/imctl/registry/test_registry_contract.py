@@ -15,7 +15,7 @@ TIMEOUT_S = 10
 async def until(condition):
     """Wait for something in this process that has no event of its own."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110  # a registry has no event for it
             await asyncio.sleep(0.005)
 
 

@@ -22,7 +22,7 @@ class Doubler:
 
 
 def new(process: Doubler, **limits: float) -> Batcher[int, int]:
-    return Batcher(process, what="test", **{"timeout_s": 5.0} | limits)  # type: ignore[arg-type]
+    return Batcher(process, what="test", **{"timeout_s": 5.0} | limits)  # type: ignore[arg-type]  # as the test gives them
 
 
 async def test_calls_of_one_turn_go_together_in_order():

@@ -130,7 +130,7 @@ async def test_a_removal_is_refused_when_the_key_moves_meanwhile(redis_url, clie
             await client.set("key_k", "comet-2")
         return await orphans(*args)
 
-    store._orphans = move_while_it_looks  # type: ignore[method-assign]
+    store._orphans = move_while_it_looks  # type: ignore[method-assign]  # the test comes in between
 
     removed = await store.remove(1, "k", "comet-1")
 
@@ -151,7 +151,7 @@ async def test_a_removal_that_never_comes_to_rest_is_given_up(redis_url, client)
         await client.set("key_k", "comet-1")
         return await orphans(*args)
 
-    store._orphans = write_while_it_looks  # type: ignore[method-assign]
+    store._orphans = write_while_it_looks  # type: ignore[method-assign]  # the test comes in between
 
     with pytest.raises(StoreError, match="changes too often"):
         await store.remove(1, "k", "comet-1")
@@ -250,7 +250,7 @@ async def test_closing_fails_what_waits():
 
     client = Held(decode_responses=True)
     store = RedisStore(client, url="fakeredis://")
-    store._commands._process = client.hold  # type: ignore[method-assign]
+    store._commands._process = client.hold  # type: ignore[method-assign]  # the test comes in between
     call = asyncio.ensure_future(store.add(1, "k", "comet-1"))
     later = asyncio.ensure_future(store.add(2, "l", "comet-1"))
     await asyncio.sleep(0)

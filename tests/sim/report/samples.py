@@ -98,7 +98,7 @@ def report_of(**parts: object) -> RunReport:
             PublisherReport("chat", publish, delivery, stats),
         ),
     }
-    return RunReport(**{**values, **parts})  # type: ignore[arg-type]
+    return RunReport(**{**values, **parts})  # type: ignore[arg-type]  # as the test gives them
 
 
 def run_of(*values_ms: float, messages: int = 10_000, **parts: object) -> RunReport:
@@ -121,4 +121,4 @@ def run_of(*values_ms: float, messages: int = 10_000, **parts: object) -> RunRep
         "latency_buckets_ms": buckets,
         "phases": (PhaseReport("steady", 10.0, True, publish, latency_ms=stats),),
     }
-    return RunReport(**{**values, **parts})  # type: ignore[arg-type]
+    return RunReport(**{**values, **parts})  # type: ignore[arg-type]  # as the test gives them
