@@ -31,9 +31,11 @@ def test_a_push_is_followed_from_process_to_process(imctl):
     assert document["hidden"] == {}
     assert [hop["clients"] for hop in hops if hop["hop"] == "comet"] == [1, 0]
     # One clock for all processes: along the way of the client's comet the parts are the whole.
-    own = [hop["took_ms"] for hop in (*hops[:5], hops[-1])]
+    comet, wire = hops[4], hops[-1]
+    own = [hop["took_ms"] for hop in (*hops[:5], wire)]
     assert all(took_ms >= 0 for took_ms in own)
-    assert sum(own) == pytest.approx(hops[-1]["at_ms"], abs=0.01)
+    # A comet that loses its core between the write and its note of it says a later time than the client.
+    assert sum(own) == pytest.approx(max(comet["at_ms"], wire["at_ms"]), abs=0.01)
     # A node that stands still hides its own hop, and no other.
     assert paused["hidden"]["comet"] == "comet-2 is paused"
     assert [hop["server"] for hop in paused["hops"] if hop["hop"] == "comet"] == ["comet-1"]
