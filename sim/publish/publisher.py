@@ -14,9 +14,10 @@ import json
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from http import HTTPStatus
 from time import monotonic_ns, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from protocol.trace import TRACE_HEADER, dump_trace_id
 from sim.clients.plan import Plan, make_plan
@@ -24,6 +25,7 @@ from sim.measure.histogram import Histogram
 from sim.measure.ledger import StreamLog
 from sim.measure.segments import segments_of
 from sim.publish.composer import Composer, Draft
+from sim.publish.http_pool import HttpPool
 from sim.publish.sampling import TraceSampler
 from sim.publish.stamp import make_body, sign_body
 from sim.publish.virtual import VirtualPublishers, count_virtual
@@ -31,9 +33,6 @@ from sim.run.health import HealthMeter
 from sim.run.messages import Begin, Job, Published, PublishProgress, Seen, Stop
 from sim.run.process import child_main
 from sim.scenario.shapes import Send, send_times
-
-if TYPE_CHECKING:
-    import aiohttp
 
 __all__ = ["PushRun", "main"]
 
@@ -49,11 +48,11 @@ class PushRun:
 
     Args:
         plan: The scenario's plan.
-        urls: Base URL of each logic; streams are spread over them, each keeps to its own.
+        logics: Each logic's HTTP API, as (host, port); streams are spread over them, each keeps to its own.
         run: Mark of this run's messages.
     """
 
-    def __init__(self, plan: Plan, urls: list[str], *, run: int) -> None:
+    def __init__(self, plan: Plan, logics: Sequence[tuple[str, int]], *, run: int) -> None:
         scenario = plan.scenario
         self.segments = segments_of(scenario)
         self.logs = [StreamLog() for _ in plan.streams]
@@ -67,45 +66,41 @@ class PushRun:
         self.expected = 0
         self.sampler = TraceSampler(scenario, run)
         self._plan = plan
-        self._urls = urls
         self._run = run
         self._t0_ns = 0
-        self._targets: dict[tuple[int, int], str] = {}
+        self._targets: dict[tuple[int, int], str] = {}  # by publisher and stream
         self._composers = [Composer(plan, index) for index in range(len(scenario.publish))]
         self._random = [random.Random(f"{scenario.seed}/body/{index}") for index in range(len(scenario.publish))]
         self._virtual = VirtualPublishers(plan, self._composers, self._push_now, self._note)
         self._max_virtual = count_virtual(plan)
+        # A virtual publisher has a connection of its own: one that waits for it would be late and not know it.
+        limit = _MAX_CONNECTIONS + self._max_virtual
+        self._pools = [HttpPool(*logic, limit=limit, timeout_s=_ANSWER_TIMEOUT_S) for logic in logics]
         self._outstanding: set[asyncio.Task[bool]] = set()
         self._due: deque[Send] = deque()
         self._stop = threading.Event()
         self._over: asyncio.Future[None] | None = None
-        self._session: aiohttp.ClientSession
 
     async def run(self, t0_ns: int) -> None:
         """Send the whole schedule and wait for every answer."""
-        import aiohttp
-
         self._t0_ns = t0_ns
         loop = asyncio.get_running_loop()
         over = self._over = loop.create_future()
         pacer = threading.Thread(target=self._pace, args=(loop, over, self._stop), name="pacer", daemon=True)
-        # A virtual publisher has a connection of its own: one that waits for it would be late and not know it.
-        connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS + self._max_virtual, keepalive_timeout=60)
-        timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            self._session = session
-            pacer.start()
-            self._virtual.start(t0_ns)
-            try:
-                await self._until(over)
-                while self._outstanding:
-                    await asyncio.wait(self._outstanding)
-            finally:
-                self._stop.set()
-                tasks = [*self._virtual.tasks, *self._outstanding]
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        pacer.start()
+        self._virtual.start(t0_ns)
+        try:
+            await self._until(over)
+            while self._outstanding:
+                await asyncio.wait(self._outstanding)
+        finally:
+            self._stop.set()
+            tasks = [*self._virtual.tasks, *self._outstanding]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for pool in self._pools:
+                await pool.close()
 
     async def _until(self, over: asyncio.Future[None]) -> None:
         """Wait for the end of the schedule and end the closed loops; raise what one of them raises."""
@@ -203,8 +198,8 @@ class PushRun:
             body = sign_body(draft.content, self._run, stream, sequence, intended_ns)
         target = self._targets.get((publisher, stream))
         if target is None:
-            path = self._plan.request_target(self._plan.scenario.publish[publisher], stream)
-            target = self._targets[publisher, stream] = self._urls[stream % len(self._urls)] + path
+            target = self._plan.request_target(self._plan.scenario.publish[publisher], stream)
+            self._targets[publisher, stream] = target
         headers = None
         if trace:
             headers = {TRACE_HEADER: dump_trace_id(trace)}
@@ -223,23 +218,19 @@ class PushRun:
         place: tuple[int, int],
         headers: Mapping[str, str] | None,
     ) -> bool:
-        import aiohttp
-        from yarl import URL
-
         log = self.logs[stream]
         try:
-            async with self._session.post(URL(target, encoded=True), data=body, headers=headers) as response:
-                answer = await response.read()
-                if response.status != 200:
-                    self._failed(place, f"HTTP status {response.status}")
-                elif (code := json.loads(answer).get("code")) != 0:
-                    self._failed(place, f"logic answered code {code}: {json.loads(answer).get('message', '')}"[:120])
-                else:
-                    log.accepted[sequence] = 1
-                    self.expected += self._plan.streams[stream].members
+            answer = await self._pools[stream % len(self._pools)].post(target, body, headers)
+            if answer.status != HTTPStatus.OK:
+                self._failed(place, f"HTTP status {answer.status}")
+            elif (code := (reply := json.loads(answer.body)).get("code")) != 0:
+                self._failed(place, f"logic answered code {code}: {reply.get('message', '')}"[:120])
+            else:
+                log.accepted[sequence] = 1
+                self.expected += self._plan.streams[stream].members
         except TimeoutError:
             self._failed(place, f"no answer within {_ANSWER_TIMEOUT_S:.0f} s")
-        except (aiohttp.ClientError, OSError, ValueError, AttributeError) as exc:
+        except (OSError, ValueError, AttributeError) as exc:
             self._failed(place, f"{type(exc).__name__}: {exc}"[:120])
         finally:
             log.done_ns[sequence] = monotonic_ns()
@@ -262,11 +253,8 @@ async def publish(messages: AsyncIterator[Any], send: Callable[[object], None]) 
     """Serve one run; returns when the parent closes its end."""
     job: Job = await anext(messages)
     plan = make_plan(job.scenario)
-    urls = [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host, port in job.target.http]
-    pushes = PushRun(plan, urls, run=job.run)
+    pushes = PushRun(plan, job.target.http, run=job.run)
     health = HealthMeter()
-    import aiohttp  # noqa: F401  # before the first phase: importing it takes longer than a send may be late
-
     send(PublishProgress(0, 0, 0))
     tasks: list[asyncio.Task[None]] = []
     try:
