@@ -15,7 +15,7 @@ __all__ = ["LATE_S", "SCALE", "Player", "application", "received", "replay_one"]
 
 SCALE = 0.1
 """Recorded times are replayed at a tenth: the handshake timer of 8 s is 0.8 s here."""
-LATE_S = 1.5
+LATE_S = 5.0
 """A timer ends a connection at most this much late on a busy machine; its own grain is 0.1 s."""
 
 

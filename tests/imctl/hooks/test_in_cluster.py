@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -283,17 +282,19 @@ async def test_a_hook_that_fails_refuses_its_client_without_a_word(token):
 
 
 async def test_while_some_hang_others_connect_as_fast_as_ever():
-    async with cluster_with(f"{HERE}:Tokens", hook_timeout_s=2.0) as cluster:
+    async with cluster_with(f"{HERE}:Tokens", hook_timeout_s=3.0) as cluster:
         hanging = [asyncio.create_task(connect(cluster, b"hang")) for _ in range(50)]
         hooks = cluster.node("logic")._hooks  # type: ignore[attr-defined]  # nothing public tells of one call
-        await eventually(lambda: hooks.stats()[0]["points"]["authenticate"]["under_way"] == 50)
 
-        began = time.monotonic()
+        def under_way():
+            return hooks.stats()[0]["points"]["authenticate"]["under_way"]
+
+        await eventually(lambda: under_way() == 50)
         async with await connect(cluster, b"user 1"):
-            took_s = time.monotonic() - began
+            hung_meanwhile = under_way()
 
+        assert hung_meanwhile == 50
         assert all(isinstance(e, AuthRefusedError) for e in await asyncio.gather(*hanging, return_exceptions=True))
-        assert took_s < 1.0  # half of the limit that holds for those that hang
 
 
 # --- notifications, messages ------------------------------------------------------------
