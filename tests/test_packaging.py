@@ -76,7 +76,7 @@ def test_wheel_has_command_licence_and_version(wheel):
     info = f"imctl-{imctl.__version__}.dist-info"
 
     entry_points = wheel.read(f"{info}/entry_points.txt").decode()
-    assert "[console_scripts]\nimctl = imctl.cli.app:main\n" in entry_points
+    assert "[console_scripts]\nimctl = imctl.__main__:main\n" in entry_points
     assert "[pytest11]\nimctl = imctl.testing.plugin\n" in entry_points
     assert "the imctl authors" in wheel.read(f"{info}/licenses/LICENSE").decode()
     assert f"\nVersion: {imctl.__version__}\n" in wheel.read(f"{info}/METADATA").decode()
