@@ -181,7 +181,8 @@ async def test_no_auth_within_the_handshake_time(how):
 async def test_chatter_does_not_stretch_the_handshake_time():
     async with witnesses() as others:
         async with await Raw.connect(others.cluster.tcp) as offender:
-            while not offender.reader.at_eof():
+            # What is unread when the comet closes makes a reset of its end, after which there is no eof to read.
+            while not offender.reader.at_eof() and not offender.writer.is_closing():
                 offender.write(pack_frame(2))
                 await asyncio.sleep(0.02)
         assert others.counter("closed.handshake_timeout") == 1
