@@ -123,12 +123,18 @@ class HttpPool:
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        connection = _Connection(self)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await loop.create_connection(lambda: _Connection(self), self._host, self._port)
-        except OSError as exc:
-            # It was opened for the request that has waited longest, or for one behind that.
-            if self._waiting:
+                await loop.create_connection(lambda: connection, self._host, self._port)
+        except (OSError, asyncio.CancelledError) as exc:
+            if connection in self._open:
+                # Given up right after it was made: uvloop closes it without a word to its protocol.
+                connection.connection_lost(None)
+            elif isinstance(exc, asyncio.CancelledError):
+                raise
+            elif self._waiting:
+                # It was opened for the request that has waited longest, or for one behind that.
                 self._waiting.popleft().fail(exc)
         finally:
             self._opening -= 1

@@ -229,3 +229,19 @@ async def test_closing_ends_what_is_under_way_and_what_waits():
         found = await asyncio.wait_for(asyncio.gather(*answers, return_exceptions=True), 5)
 
     assert all(isinstance(answer, ConnectionError) for answer in found)
+
+
+async def test_a_connection_that_is_given_up_as_soon_as_it_is_made_is_forgotten():
+    class GivenUp(HttpPool):
+        def is_made(self, connection):
+            super().is_made(connection)
+            for task in self._tasks:
+                task.cancel()
+
+    async with scripted(answering()) as pool:
+        given_up = GivenUp(pool._host, pool._port, limit=1, timeout_s=5.0)
+
+        with pytest.raises(ConnectionError):
+            await given_up.post("/", b"")
+
+        await asyncio.wait_for(given_up.close(), 5)
