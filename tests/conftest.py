@@ -14,11 +14,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hypothesis
 import pytest
 import uvloop
+
+from tests.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.services.redis_cluster import RedisNodes
 
 __all__ = ["RedisServer", "require_program"]
 
@@ -84,13 +89,6 @@ def require_program(name: str, package: str) -> str:
     if path is None:
         missing(f"{name} is not installed (package {package})")
     return path
-
-
-def free_port() -> int:
-    """Return a port that is free now; somebody else can take it before the caller does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def end_with_parent() -> None:
@@ -189,3 +187,23 @@ def redis_url(redis_server: RedisServer) -> str:
     """The URL of a real Redis with no keys in it."""
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisNodes]:
+    """A running Redis Cluster, one a worker; it stays as it is."""
+    from tests.services.redis_cluster import RedisNodes
+
+    nodes = RedisNodes(require_program("redis-server", "redis-server"), tmp_path_factory.mktemp("redis-cluster"))
+    try:
+        nodes.start()
+        yield nodes
+    finally:
+        nodes.stop()
+
+
+@pytest.fixture
+def redis_cluster_url(redis_nodes: RedisNodes) -> str:
+    """The URL of a real Redis Cluster with no keys in it."""
+    redis_nodes.flush()
+    return redis_nodes.url()

@@ -17,7 +17,7 @@ from protocol.websocket import MAX_UPGRADE_BYTES, serialize_message
 from tests.imctl.comet.raw import MASK, UPGRADE, Raw, auth, eventually, http_post
 
 HANDSHAKE_S = 0.3
-SETTINGS = {"comet": {"handshake_timeout_s": HANDSHAKE_S}}
+IMPATIENT = {"comet": {"handshake_timeout_s": HANDSHAKE_S}}
 LOGIN = {"key": "offender", "room_id": "live://1", "accepts": (1000,)}
 
 
@@ -53,7 +53,7 @@ class Witnesses:
 @asynccontextmanager
 async def witnesses(settings: dict[str, Any] | None = None) -> AsyncIterator[Witnesses]:
     async with (
-        LocalCluster(settings=settings or SETTINGS) as cluster,
+        LocalCluster(settings=settings) as cluster,
         await Raw.login(cluster.tcp, key="w-tcp", mid=1, room_id="live://1") as tcp,
         await Raw.login(cluster.ws, is_ws=True, key="w-ws", mid=2, room_id="live://1") as ws,
     ):
@@ -166,20 +166,20 @@ SILENT: dict[str, Callable[[LocalCluster], Awaitable[Raw]]] = {
 
 @pytest.mark.parametrize("how", SILENT)
 async def test_no_auth_within_the_handshake_time(how):
-    async with witnesses() as others:
+    async with witnesses(IMPATIENT) as others:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         async with await SILENT[how](others.cluster) as offender:
             await offender.read_to_end()
 
-            assert HANDSHAKE_S - 0.02 < loop.time() - begin < HANDSHAKE_S + 1.5
+            assert HANDSHAKE_S - 0.02 < loop.time() - begin < HANDSHAKE_S + 5
             assert others.counter("closed.handshake_timeout") == 1
             await others.only_they_are_left()
             await others.still_receive()
 
 
 async def test_chatter_does_not_stretch_the_handshake_time():
-    async with witnesses() as others:
+    async with witnesses(IMPATIENT) as others:
         async with await Raw.connect(others.cluster.tcp) as offender:
             # What is unread when the comet closes makes a reset of its end, after which there is no eof to read.
             while not offender.reader.at_eof() and not offender.writer.is_closing():

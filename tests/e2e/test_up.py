@@ -17,8 +17,9 @@ import pytest
 
 from protocol.aio.client import Client
 from protocol.bodies import AuthToken
-from tests.conftest import free_port, require_program
+from tests.conftest import require_program
 from tests.e2e.conftest import Imctl, wait_until
+from tests.ports import free_port
 
 
 def get(url: str) -> Any:

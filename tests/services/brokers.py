@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imctl.cluster.services import ServiceSpec, program_of
-from tests.conftest import end_with_parent, free_port
+from tests.conftest import end_with_parent
+from tests.ports import free_port
 
 __all__ = ["Program", "durable_redis", "embedded", "mosquitto", "until"]
 

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.conftest import free_port, missing
+from tests.conftest import missing
+from tests.ports import free_port
 from tests.services.brokers import Program
 
 __all__ = ["Gate", "TansuBroker"]

@@ -116,7 +116,7 @@ def test_several_messages_are_pushed_by_a_schedule(invoke, logic):
 
     document = json.loads(result.stdout)
     assert document["messages"] == 5
-    assert document["took_ms"] >= 4 * 2
+    assert document["took_ms"] >= 4 * 2 - 1  # a timer of uvloop may be a millisecond early
     assert document["rate_per_s"] > 0
     assert sum(method == "POST" for method, _, _ in logic.requests) == 5
 

@@ -605,10 +605,8 @@ async def test_close_all_waits_for_logic_to_know():
 async def test_close_all_aborts_who_does_not_leave_and_ends_in_its_time():
     setup = Setup()
     _, transport = await setup.login()
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
 
-    await setup.sessions.close_all(0.1)
+    async with asyncio.timeout(10):
+        await setup.sessions.close_all(0.1)
 
     assert transport.aborted
-    assert loop.time() - begin < 2.0

@@ -159,7 +159,7 @@ async def test_broadcast_with_a_speed_is_paced(rig):
 
     # 10 a second: 0, 0.1, 0.2, 0.3 s; late is allowed, early is not.
     assert [time_s > i * 0.1 - 0.02 for i, time_s in enumerate(at)] == [True] * 4
-    assert at[3] < 2.0
+    assert at[3] < 10
     await asyncio.sleep(0)
     assert rig.gauges["paced_broadcasts"] == 0
     for client in clients:

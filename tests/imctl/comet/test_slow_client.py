@@ -123,7 +123,7 @@ async def test_compat_answers_goims_error_for_a_full_client():
 async def test_client_that_never_reads_again_ends_with_its_heartbeat_limit(kind, certificate, monkeypatch):
     monkeypatch.setattr("imctl.comet.sessions._LINGER_S", 0.2)
     async with Rig(**settings_for(certificate)) as rig:
-        rig.logic.scale = 0.3e9 / 480e9  # of the fake logic's 480 s
+        rig.logic.scale = 1e9 / 480e9  # of the fake logic's 480 s
         slow = await Raw.login(
             rig.address(kind), is_ws=KINDS[kind], key="slow", room_id=ROOM, rcvbuf=4096, limit=1024,
             tls=client_tls(kind, certificate),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from imctl.link.unary import UnaryPeer
 from protocol.pb import comet, logic
 from protocol.pb.protocol import Proto
 from tests.imctl.link.fakes import eventually, serve
+from tests.ports import free_port
 
 
 class Node:
@@ -89,12 +89,6 @@ async def stream_peer(server: LinkServer) -> AsyncIterator[StreamPeer]:
     peer = StreamPeer("node", server.address)
     yield peer
     await peer.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Silent:

@@ -1,6 +1,5 @@
 import asyncio
 import logging
-import socket
 
 import pytest
 from aiohttp import web
@@ -10,12 +9,11 @@ from imctl.registry.config import RegistryConfig
 from imctl.registry.factory import open_registry
 from imctl.registry.node import RegistryServer
 from tests.imctl.registry.test_registry_contract import Seen, comet, until
+from tests.ports import free_port
 
 
 def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture
@@ -73,28 +71,23 @@ async def test_register_and_watch_wait_for_a_registry_that_starts_later(started,
     seen = Seen(client)
     registering = asyncio.create_task(client.register(comet("comet-1")))
     await asyncio.sleep(0.1)
-    loop = asyncio.get_running_loop()
 
     await started(address)
-    up_at = loop.time()
-    await seen.hostnames("comet-1")
-    await registering
 
-    assert loop.time() - up_at < 2
+    async with asyncio.timeout(10):
+        await seen.hostnames("comet-1")
+        await registering
 
 
-async def test_news_arrives_within_milliseconds(started, connect):
+async def test_news_ends_a_poll_that_is_held(started, connect):
     server = await started()
     node, watcher = (connect(server.addresses["registry.http"]) for _ in range(2))
     seen = Seen(watcher)
     await until(lambda: server.stats()["gauges"]["polls_held"])
-    loop = asyncio.get_running_loop()
 
-    before = loop.time()
-    await node.register(comet("comet-1"))
-    await seen.hostnames("comet-1")
-
-    assert loop.time() - before < 0.5  # some 3 ms on an idle machine
+    async with asyncio.timeout(10):  # a poll that nothing ends is held for 30 s
+        await node.register(comet("comet-1"))
+        await seen.hostnames("comet-1")
 
 
 async def test_after_a_restart_of_the_registry_everybody_is_back_and_watchers_saw_nobody_leave(started, connect):

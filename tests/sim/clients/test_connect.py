@@ -4,6 +4,7 @@ import socket
 import pytest
 
 from sim.clients.connect import CLIENTS_PER_SOURCE, open_from, source_of
+from tests.ports import free_port
 
 
 def test_few_clients_and_clients_of_other_machines_are_left_to_the_system():
@@ -54,11 +55,8 @@ async def test_connections_come_from_the_address_asked_for(server):
 
 
 async def test_nobody_there_is_an_error_and_no_socket_is_left():
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-
     with pytest.raises(ConnectionRefusedError):
-        await open_from("127.0.1.1", "127.0.0.1", port)
+        await open_from("127.0.1.1", "127.0.0.1", free_port())
 
 
 async def test_on_loopback_a_connect_takes_no_turn_of_the_event_loop():

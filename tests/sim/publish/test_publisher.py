@@ -14,6 +14,7 @@ from sim.run.target import Target
 from sim.scenario.publishing import Arrival, ClosedLoop, Publisher, PublishTo, UniformSize
 from sim.scenario.scenario import Phase
 from sim.scenario.shapes import send_times
+from tests.ports import free_port
 from tests.sim.kit import RUN, ScriptedLogic, scenario_of, until
 
 OK = b'{"code":0,"message":""}'
@@ -138,10 +139,7 @@ async def test_no_answer_in_time_is_counted_as_that(monkeypatch):
 
 
 async def test_a_logic_that_is_gone_is_counted_and_the_schedule_goes_on():
-    async with ScriptedLogic(ok) as logic:
-        address = logic.address
-
-    run = of(room_scenario(), address)
+    run = of(room_scenario(), ("127.0.0.1", free_port()))
     await run.run(monotonic_ns())
 
     assert (run.messages, run.errors) == (30, {(0, 0): 30})
