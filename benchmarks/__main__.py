@@ -18,7 +18,7 @@ from benchmarks.measure import Line, open_files
 
 __all__ = ["NAMES", "main"]
 
-NAMES = ("fanout", "memory", "connect", "push", "latency", "messages", "simulator", "network")
+NAMES = ("fanout", "memory", "connect", "push", "hooks", "latency", "messages", "simulator", "network")
 """Modules of this package, each with `run() -> list[Line]`."""
 
 

@@ -88,7 +88,8 @@ async def _measure(comet: Comet, transports: list[asyncio.Transport], room: str,
         for transport in transports:
             transport.write(data)
 
-    raws, values = [], []
+    raws: list[float] = []
+    values: list[float] = []
     for number in range(_ROUNDS):
         # Turn about: whatever the first of two does to the caches, it does to both.
         for is_raw in (True, False) if number % 2 else (False, True):

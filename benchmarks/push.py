@@ -12,7 +12,7 @@ from imctl.cluster.client import ClusterInfo
 from protocol.aio import Client
 from protocol.bodies import AuthToken
 
-__all__ = ["run"]
+__all__ = ["pushes", "run"]
 
 _CLIENTS = 1000
 _CALLERS = 32
@@ -26,10 +26,10 @@ async def run() -> list[Line]:
     """Push to 1,000 mids in turn from 32 connections; then one at a time for the latency."""
     raw_us = await _raw_us()
     async with cluster() as info, sink(info.comet_tcp[0], _CLIENTS, "tcp"):
-        await _pushes(info.logic_http, 1000)
+        await pushes(info.logic_http, 1000)
         pids = [pid_of(info, "core"), pid_of(info, "comet")]
         before = [cpu_s(pid) for pid in pids]
-        await _pushes(info.logic_http, _PUSHES)
+        await pushes(info.logic_http, _PUSHES)
         core_us, comet_us = ((cpu_s(pid) - old) / _PUSHES * 1e6 for pid, old in zip(pids, before, strict=True))
         latencies = await _latencies(info)
     total = core_us + comet_us
@@ -62,14 +62,14 @@ async def _raw_us() -> float:
         assert raw.stdout is not None
         clients, http = int(await raw.stdout.readline()), int(await raw.stdout.readline())
         async with sink(f"127.0.0.1:{clients}", _CLIENTS, "raw"):
-            await _pushes(f"127.0.0.1:{http}", 1000)
+            await pushes(f"127.0.0.1:{http}", 1000)
             before = cpu_s(raw.pid)
-            await _pushes(f"127.0.0.1:{http}", _PUSHES)
+            await pushes(f"127.0.0.1:{http}", _PUSHES)
             return (cpu_s(raw.pid) - before) / _PUSHES * 1e6
 
 
-async def _pushes(address: str, count: int) -> None:
-    """Send pushes over keep-alive connections, each waiting for its answer before the next."""
+async def pushes(address: str, count: int) -> None:
+    """Send pushes to 1,000 mids in turn over keep-alive connections, each waiting for its answer before the next."""
     host, _, port = address.rpartition(":")
     numbers = iter(range(count))
 

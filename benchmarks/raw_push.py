@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 
 import uvloop
 
@@ -46,7 +47,7 @@ async def _run() -> None:
     loop = asyncio.get_running_loop()
     clients: list[asyncio.Transport] = []
     for protocol in (_Client, _Http):
-        server = await loop.create_server(lambda kind=protocol: kind(clients), "127.0.0.1", 0, backlog=4096)
+        server = await loop.create_server(partial(protocol, clients), "127.0.0.1", 0, backlog=4096)
         sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)

@@ -42,9 +42,8 @@ class PortInUseError(StartError):
 
     def __init__(self, address: str, what: str, holder: str = "") -> None:
         by = f" by {holder}" if holder else ""
-        super().__init__(
-            f"{what}: address {address} is in use{by}", hint="stop what holds it, or use --port-base or --any-port"
-        )
+        hint = "stop what holds it, or use --any-port or another --port-base"
+        super().__init__(f"{what}: address {address} is in use{by}", hint=hint)
         self.address = address
         self.what = what
         self.holder = holder

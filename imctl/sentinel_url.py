@@ -3,7 +3,6 @@
 User and password in the URL are Redis's; sentinels that want some too have
 them in the parameters sentinel_username and sentinel_password. With
 `rediss+sentinel://` both are spoken to over TLS, by the parameters ssl_*.
-A `redis+cluster://` is known in order to be refused with the reason.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 from imctl.bus.url import BusUrl
 from imctl.errors import ConfigError
 
-__all__ = ["CLUSTER_SCHEMES", "SENTINEL_SCHEMES", "SentinelUrl", "refuse_cluster"]
+__all__ = ["SENTINEL_SCHEMES", "SentinelUrl"]
 
 SENTINEL_SCHEMES = {
     "redis+sentinel": "redis",
@@ -24,7 +23,6 @@ SENTINEL_SCHEMES = {
     "valkeys+sentinel": "rediss",
 }
 """Schemes by what they mean for the connections."""
-CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster", "valkey+cluster", "valkeys+cluster")
 
 _PORT = 26379
 _SSL = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
@@ -86,12 +84,3 @@ class SentinelUrl:
             sentinel_login=sentinel_login,
             tls=tls,
         )
-
-
-def refuse_cluster(url: BusUrl) -> None:
-    """Raise ConfigError with the reason."""
-    raise ConfigError(
-        f"{url.what} {url.shown}: Redis Cluster is not supported: goim's keys of one user and of one push lie in "
-        "different slots, and are read and written together",
-        hint="one Redis, or Redis with Sentinel: redis+sentinel://HOST:26379,HOST:26379/mymaster/0",
-    )

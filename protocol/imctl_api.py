@@ -176,6 +176,8 @@ def _traces(pairs: Pairs) -> Traces:
 
 def _history(pairs: Pairs) -> History:
     room = first(pairs, "room")
+    if room and first(pairs, "mid"):
+        raise ParamError("mid and room are both given; expected one of them")
     limit = first(pairs, "limit")
     request = History(
         0 if room else _mid(pairs), room, number(limit, 32) if limit else 20, number(first(pairs, "before"), 64)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,20 +30,51 @@ ROOMS = {"": ["room://lobby"], "staff": ["room://lobby", "room://staff"]}
 _MAX_TEXT = 500
 
 
-class Chat:
-    """Users by name, and the way to goim's logic.
+class Users:
+    """User ids by name, in a file: what goim keeps for a mid is for the same person also after a restart.
 
     Args:
+        path: The file, made when it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Each question is one row of a small file: no reason to leave the event loop for it.
+        self._db = sqlite3.connect(path, isolation_level=None)
+        # AUTOINCREMENT: the mid of somebody who was deleted is never given out again.
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS users (mid INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)"
+        )
+
+    def mid(self, name: str) -> int:
+        """Return somebody's mid, 0 for nobody's."""
+        row = self._db.execute("SELECT mid FROM users WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def enter(self, name: str) -> int:
+        """Return somebody's mid, a new one for a new name."""
+        self._db.execute("INSERT OR IGNORE INTO users (name) VALUES (?)", (name,))
+        return self.mid(name)
+
+    def names(self) -> list[str]:
+        """Return everybody's name, sorted."""
+        return [name for (name,) in self._db.execute("SELECT name FROM users ORDER BY name")]
+
+
+class Chat:
+    """Who may do what, and the way to goim's logic.
+
+    Args:
+        users: Who there is.
         secret: Signs the tokens; the cluster verifies them with the same.
         logic: `host:port` of logic's HTTP API.
         comet: WebSocket URL that browsers connect to.
     """
 
-    def __init__(self, secret: str, logic: str, comet: str) -> None:
+    def __init__(self, users: Users, secret: str, logic: str, comet: str) -> None:
+        self._users = users
         self._secret = secret
         self._logic = logic
         self._comet = comet
-        self._mids: dict[str, int] = {}
         self._session: aiohttp.ClientSession
 
     def application(self) -> web.Application:
@@ -61,11 +94,11 @@ class Chat:
         return web.FileResponse(STATIC / "index.html")
 
     async def login(self, request: web.Request) -> web.Response:
-        """Give a name a user id and a token that names the rooms it may enter."""
+        """Give a name a user id and a token that names the rooms it may enter; a real one asks for a password."""
         name = str((await request.json()).get("name", "")).strip()
         if not name or len(name) > 20:
             return _error(400, "a name has 1 to 20 characters")
-        mid = self._mids.setdefault(name, len(self._mids) + 1)
+        mid = self._users.enter(name)
         rooms = ROOMS.get(name.partition("@")[2], ROOMS[""])
         claims = {"sub": str(mid), "name": name, "rooms": rooms, "exp": int(time.time()) + 3600}
         token = jwt.encode(claims, self._secret, algorithm="HS256")
@@ -74,7 +107,7 @@ class Chat:
     async def names(self, request: web.Request) -> web.Response:
         """Return who a private message can go to."""
         name = self._user(request)["name"]
-        return web.json_response({"names": sorted(other for other in self._mids if other != name)})
+        return web.json_response({"names": [other for other in self._users.names() if other != name]})
 
     async def say(self, request: web.Request) -> web.Response:
         """Push a message to a room the user may be in, or to one user, who gets it later when away."""
@@ -82,9 +115,10 @@ class Chat:
         text, to, room = str(asked.get("text", ""))[:_MAX_TEXT], asked.get("to"), asked.get("room")
         message = {"from": user["name"], "text": text}
         if to:
-            if to not in self._mids:
+            mid = self._users.mid(str(to))
+            if not mid:
                 return _error(404, f"there is no {to}")
-            mids = {self._mids[to], self._mids[user["name"]]}  # the sender sees it too, in all his windows
+            mids = {mid, int(user["sub"])}  # the sender sees it too, in all his windows
             query = "&".join(f"mids={mid}" for mid in mids)
             await self._push(f"mids?operation={OPERATION}&{query}", {**message, "to": to})
         elif room in user["rooms"]:
@@ -139,10 +173,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--logic", default="127.0.0.1:3111", help="logic's HTTP API")
     parser.add_argument("--comet", default="ws://127.0.0.1:3102/sub", help="a comet's WebSocket, as browsers reach it")
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=int, default=8080, help="where to listen; 0 for any, which is printed")
+    parser.add_argument("--users", type=Path, default=Path("chat-users.db"), help="file with the users' ids")
     options = parser.parse_args()
-    chat = Chat(os.environ["CHAT_SECRET"], options.logic, options.comet)
-    web.run_app(chat.application(), host="127.0.0.1", port=options.port)
+    chat = Chat(Users(options.users), os.environ["CHAT_SECRET"], options.logic, options.comet)
+    web.run_app(chat.application(), sock=socket.create_server(("127.0.0.1", options.port)))
 
 
 if __name__ == "__main__":

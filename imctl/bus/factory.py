@@ -9,18 +9,28 @@ from imctl.bus.contract import Bus
 from imctl.bus.memory import MemoryBus
 from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
-from imctl.sentinel_url import CLUSTER_SCHEMES, SENTINEL_SCHEMES
+from imctl.redis_cluster.url import CLUSTER_SCHEMES
+from imctl.sentinel_url import SENTINEL_SCHEMES
 
 __all__ = ["BUS_SCHEMES", "open_bus"]
 
 # Held by those who opened it: a bus that nobody uses any more is gone.
 _memory: WeakValueDictionary[str, MemoryBus] = WeakValueDictionary()
 
-_REDIS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis-stream", "redis-streams", *SENTINEL_SCHEMES)
+_REDIS = (
+    "redis",
+    "rediss",
+    "valkey",
+    "valkeys",
+    "unix",
+    "redis-stream",
+    "redis-streams",
+    *SENTINEL_SCHEMES,
+    *CLUSTER_SCHEMES,
+)
 _KAFKA = ("kafka", "kafka+ssl")
 _MQTT = ("mqtt", "mqtts")
 BUS_SCHEMES = ("memory", *_REDIS, *_KAFKA, *_MQTT)
-"""CLUSTER_SCHEMES are not among them: those are refused, with the reason."""
 
 
 def open_bus(url: str) -> Bus:
@@ -32,6 +42,7 @@ def open_bus(url: str) -> Bus:
 
         redis://[USER:PASSWORD@]HOST[:PORT][/DB][?stream=NAME]   Redis Streams; rediss:// with TLS
         redis+sentinel://[USER:PASSWORD@]HOST[,HOST...]/MASTER[/DB]   the same with Sentinel
+        redis+cluster://[USER:PASSWORD@]HOST[:PORT][,HOST...]    the same on a cluster
         kafka://[USER:PASSWORD@]HOST[:PORT][,HOST...][/TOPIC]    Kafka; kafka+ssl:// with TLS
         mqtt://[USER:PASSWORD@]HOST[:PORT][/PREFIX]              MQTT 5; mqtts:// with TLS
 
@@ -46,7 +57,7 @@ def open_bus(url: str) -> Bus:
             bus = _memory[url] = MemoryBus(url)
         return bus
     # Imported when asked for: memory:// needs none of their packages.
-    if scheme in _REDIS or scheme in CLUSTER_SCHEMES:
+    if scheme in _REDIS:
         from imctl.bus.redis_streams import RedisStreamsBus
 
         return RedisStreamsBus(url)

@@ -14,12 +14,12 @@ from imctl.bus.contract import BusError
 from imctl.bus.redis_master import RedisPlace
 from imctl.bus.resp import Command, RespConnection, open_resp
 
-__all__ = ["NotTakenError", "RedisLink", "is_not_taken"]
+__all__ = ["NotTakenError", "RedisLink"]
 
 logger = logging.getLogger(__name__)
 
-# A master that has become a replica; one that has too few of them; one that has just been started.
-_PASSING = ("READONLY", "NOREPLICAS", "MASTERDOWN", "LOADING")
+# Said by a master of which another connection to the same place would be none other.
+_STAYING = ("NOREPLICAS", "TRYAGAIN", "ASK")
 _FIRST_BACKOFF_S = 0.05
 _MAX_BACKOFF_S = 1.0
 
@@ -37,11 +37,6 @@ class NotTakenError(BusError):
         self.replies = replies
 
 
-def is_not_taken(reply: Any) -> bool:
-    """Whether a reply says that this Redis cannot take the command now, and another or a later one can."""
-    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_PASSING)
-
-
 class RedisLink:
     """Connects when it is asked to.
 
@@ -54,6 +49,8 @@ class RedisLink:
     def __init__(self, place: RedisPlace, *, what: str, timeout_s: float) -> None:
         self.what = what
         self.connects = 0
+        self.used_s = 0.0
+        """When there was last an answer, by the clock of the loop."""
         self._place = place
         self._timeout_s = timeout_s
         self._connection: RespConnection | None = None
@@ -89,6 +86,7 @@ class RedisLink:
         if self._failures and self.connects:
             logger.warning("%s is back after %d attempts", self.what, self._failures + 1)
         self.connects += 1
+        self.used_s = asyncio.get_running_loop().time()
         self._failures = 0
         self._error = None
 
@@ -108,6 +106,10 @@ class RedisLink:
         """Return the last reason that there is no connection; empty when there is one."""
         return self._error.message if self._error is not None else ""
 
+    def is_not_taken(self, reply: Any) -> bool:
+        """Whether a reply says that this Redis cannot take the command now, and another or a later one can."""
+        return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(self._place.passing)
+
     async def call(self, commands: Sequence[Command], *, wait_s: float = 0.0) -> list[Any]:
         """See RespConnection.call; connects first, and raises BusError. Any: RESP values.
 
@@ -116,15 +118,17 @@ class RedisLink:
             wait_s: How long the server may block on them.
 
         Raises:
-            NotTakenError: a command was refused, since this is no master, or none with enough replicas;
-                the others have been carried out. Where it is no master, the next call connects again.
+            NotTakenError: a command was refused for one of the reasons that the place calls passing, such as
+                that this is no master; the others have been carried out. Where another Redis may be meant,
+                the next call looks for it.
         """
         await self.connect()
         assert self._connection is not None
         replies = await self._connection.call(commands, timeout_s=self._timeout_s + wait_s)
-        refusal = next((reply for reply in replies if is_not_taken(reply)), None)
+        self.used_s = asyncio.get_running_loop().time()
+        refusal = next((reply for reply in replies if self.is_not_taken(reply)), None)
         if refusal is not None:
-            if not str(refusal).startswith("NOREPLICAS"):
+            if not str(refusal).startswith(_STAYING):
                 await self.close()
             raise NotTakenError(f"{self.what}: {refusal}", replies)
         return replies

@@ -1,4 +1,4 @@
-"""Where the Redis of a bus is now: always at one address, or wherever the sentinels say."""
+"""Where the Redis of a bus is now: always at one address, or wherever the sentinels or the nodes of a cluster say."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from imctl.bus.contract import BusError
 from imctl.bus.resp import RedisAddress, open_resp, parse_redis_address
 from imctl.bus.tls import tls_context
 from imctl.bus.url import BusUrl
+from imctl.redis_cluster.nodes import ClusterNodes
+from imctl.redis_cluster.url import CLUSTER_SCHEMES
 from imctl.sentinel_url import SENTINEL_SCHEMES, SentinelUrl
 
-__all__ = ["RedisPlace", "SentinelMaster", "redis_place"]
+__all__ = ["RedisPlace", "SentinelMaster", "SlotOwner", "redis_place"]
 
 
 class RedisPlace(Protocol):
     """Asked before every attempt to connect."""
+
+    @property
+    def passing(self) -> tuple[str, ...]:
+        """How the replies of a Redis begin that cannot take a command now, where another or a later one can."""
 
     async def find(self, timeout_s: float) -> RedisAddress:
         """Return the address; raises BusError when it cannot be found out."""
@@ -31,6 +37,8 @@ class SentinelMaster:
         at: Which sentinels, and which master.
         tls: For all connections; None for plain TCP.
     """
+
+    passing = RedisAddress.passing
 
     def __init__(self, at: SentinelUrl, tls: ssl.SSLContext | None) -> None:
         self._at = at
@@ -72,12 +80,43 @@ class SentinelMaster:
         return RedisAddress(host, port, self._at.db, login.get("username"), login.get("password"), self._tls)
 
 
-def redis_place(url: BusUrl) -> RedisPlace:
+class SlotOwner:
+    """The master of a cluster that has a slot.
+
+    While the slot is moved to another, nothing is sent after it: some of a bus's keys are here and some there, and
+    what is for both is refused. So the bus waits, as it does while there is no master.
+
+    Args:
+        nodes: Of the cluster.
+        slot: Which slot.
+    """
+
+    passing = (*RedisAddress.passing, "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN")
+
+    def __init__(self, nodes: ClusterNodes, slot: int) -> None:
+        self._nodes = nodes
+        self._slot = slot
+
+    async def find(self, timeout_s: float) -> RedisAddress:
+        """See RedisPlace.find; each node that is asked may take `timeout_s`."""
+        found = (await self._nodes.look(timeout_s)).owner(self._slot)
+        if found is None:
+            raise BusError(f"no node of the cluster has slot {self._slot}")
+        return found
+
+
+def redis_place(url: BusUrl, slot: int) -> RedisPlace:
     """Return where a URL says that Redis is; takes the parameters db, sentinel_* and ssl_*.
+
+    Args:
+        url: Of a bus.
+        slot: That of all its keys, for a cluster.
 
     Raises:
         ConfigError: something is not acceptable.
     """
+    if url.scheme in CLUSTER_SCHEMES:
+        return SlotOwner(ClusterNodes.of_url(url), slot)
     if url.scheme not in SENTINEL_SCHEMES:
         return parse_redis_address(url)
     at = SentinelUrl.parse(url)

@@ -22,7 +22,7 @@ import hiredis
 
 from imctl.bus.contract import BusError
 from imctl.bus.ending import kept_up
-from imctl.bus.redis_link import NotTakenError, RedisLink, is_not_taken
+from imctl.bus.redis_link import NotTakenError, RedisLink
 from imctl.bus.redis_scripts import TRIM
 from imctl.bus.resp import Command
 
@@ -204,7 +204,7 @@ class RedisPublisher:
             refused = []
             for item in items:
                 reply = next(replies)
-                if is_not_taken(reply):
+                if self._link.is_not_taken(reply):
                     refused.append(item)
                 else:
                     self._finish(item, reply)

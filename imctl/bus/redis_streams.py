@@ -1,6 +1,7 @@
 """A bus on Redis Streams (Redis 6.2 or newer, or Valkey): `redis://HOST:PORT/DB?stream=goim-push-topic`.
 
-With Sentinel: `redis+sentinel://HOST,HOST/MASTER/DB?stream=...`, see imctl.sentinel_url.
+With Sentinel: `redis+sentinel://HOST,HOST/MASTER/DB?stream=...`, see imctl.sentinel_url. On a cluster:
+`redis+cluster://HOST,HOST?stream=...`, see imctl.redis_cluster.url; all keys of a bus are on one of its nodes.
 
 Records are dealt to partitions by key, each a stream, and each partition is
 read by one member of a group at a time, so the order of a key holds whatever
@@ -30,7 +31,10 @@ from imctl.bus.redis_member import RedisMember
 from imctl.bus.redis_publisher import RedisPublisher
 from imctl.bus.redis_scripts import Keys
 from imctl.bus.url import parse_bus_url
-from imctl.sentinel_url import CLUSTER_SCHEMES, SENTINEL_SCHEMES, refuse_cluster
+from imctl.errors import ConfigError
+from imctl.redis_cluster.slots import key_slot
+from imctl.redis_cluster.url import CLUSTER_SCHEMES, cluster_hint
+from imctl.sentinel_url import SENTINEL_SCHEMES
 
 __all__ = ["REDIS_SCHEMES", "RedisStreamsBus"]
 
@@ -68,16 +72,17 @@ class RedisStreamsBus:
     def __init__(self, url: str) -> None:
         parsed = parse_bus_url(url)
         self.url = parsed.shown
-        if parsed.scheme in CLUSTER_SCHEMES:
-            refuse_cluster(parsed)
         parsed.scheme = REDIS_SCHEMES[parsed.scheme]
         self._topic = parsed.text("stream", "goim-push-topic")
+        if parsed.scheme in CLUSTER_SCHEMES and self._topic[:1] in ("", "}"):
+            # Then braces around it would not keep its keys together.
+            raise ConfigError(f"bus {self.url}: stream is {self._topic!r}; expected a name that begins with no brace")
         self._wanted = parsed.whole("partitions", 0, 1, 1024)
         self._maxlen = parsed.whole("maxlen", 100_000, 10, 1_000_000_000)
         self._trim = parsed.choice("full", ("wait", "trim")) == "trim"
         self._lease_s = parsed.number("lease_s", 5.0, 0.5, 600)
         self._timeout_s = parsed.number("timeout_s", 5.0, 0.05, 600)
-        self._place = redis_place(parsed)
+        self._place = redis_place(parsed, key_slot(Keys(self._topic, 0).meta.encode()))
         parsed.done()
         self._keys: Keys | None = None
         self._opening = asyncio.Lock()
@@ -163,11 +168,9 @@ class RedisStreamsBus:
                 await link.close()
             for reply in (set_, found):
                 if isinstance(reply, hiredis.ReplyError):
-                    clustered = str(reply).startswith(("MOVED", "CLUSTERDOWN"))
-                    hint = (
-                        "this is a node of a Redis Cluster; use one Redis, or Redis with Sentinel" if clustered else ""
-                    )
-                    raise BusError(f"bus {self.url}: {reply}", hint=hint)
+                    if str(reply).startswith(("MOVED", "CLUSTERDOWN")):
+                        raise _MisfitError(f"bus {self.url}: {reply}", hint=cluster_hint(self.url))
+                    raise BusError(f"bus {self.url}: {reply}")
             partitions = int(found)
             if self._wanted and self._wanted != partitions:
                 raise _MisfitError(

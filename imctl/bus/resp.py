@@ -18,7 +18,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import hiredis
 
@@ -27,10 +27,14 @@ from imctl.bus.tls import tls_context
 from imctl.bus.url import BusUrl
 from imctl.errors import ConfigError
 
-__all__ = ["Command", "RedisAddress", "RespConnection", "open_resp", "parse_redis_address"]
+__all__ = ["Command", "NoAnswerError", "RedisAddress", "RespConnection", "open_resp", "parse_redis_address"]
 
 Command = tuple[str | bytes | int, ...]
 """Such as ("XLEN", "stream")."""
+
+
+class NoAnswerError(BusError):
+    """A server has the commands, and did not reply in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,9 @@ class RedisAddress:
         host: Or, where `port` is 0, the path of a Unix socket.
         tls: None for plain TCP.
     """
+
+    passing: ClassVar[tuple[str, ...]] = ("READONLY", "NOREPLICAS", "MASTERDOWN", "LOADING")
+    """See RedisPlace: of a master that has become a replica, has too few of them, or has just been started."""
 
     host: str
     port: int
@@ -121,7 +128,7 @@ class RespConnection(asyncio.Protocol):
                 return await batch.done
         except TimeoutError:
             self.abort()
-            raise BusError(f"no answer within {timeout_s:g} s") from None
+            raise NoAnswerError(f"no answer within {timeout_s:g} s") from None
         except asyncio.CancelledError:
             # Replies that nobody waits for would be taken for those of the next command.
             self.abort()

@@ -21,7 +21,8 @@ from typer.core import TyperGroup
 from imctl import __version__
 from imctl.cli.context import DEFAULT_CLUSTER, Context, examples
 from imctl.cli.exits import Exit, exit_code
-from imctl.cli.printer import Printer, whole_writes
+from imctl.cli.output import output_stream
+from imctl.cli.printer import Printer
 
 __all__ = ["COMMANDS", "build_app", "hoist_globals", "main"]
 
@@ -107,7 +108,7 @@ def _report(exc: BaseException, words: Sequence[str]) -> int:
     if isinstance(exc, typer.Abort):
         return Exit.INTERRUPTED
     code = exit_code(exc)
-    if code is Exit.INTERRUPTED:
+    if code is Exit.OUTPUT_CLOSED or isinstance(exc, KeyboardInterrupt):
         return code
     if code is Exit.INTERNAL:
         _report_fault(printer, exc)
@@ -187,6 +188,8 @@ def build_app() -> typer.Typer:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    sys.stdout = whole_writes(sys.stdout)
+    sys.stdout = output_stream(sys.stdout)
+    if sys.stderr is None:  # it was closed before the start: nobody wants to be told
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  open until the end of the process
     build_app()(args=argv)
     raise SystemExit(0)  # not reached: the group exits

@@ -10,10 +10,9 @@ from typing import Any, TextIO, TypeVar
 import typer
 
 from imctl.cli.printer import Printer
+from imctl.cluster.naming import DEFAULT_CLUSTER, command_for
 
 __all__ = ["DEFAULT_CLUSTER", "Context", "examples", "run"]
-
-DEFAULT_CLUSTER = "default"
 
 _T = TypeVar("_T")
 
@@ -45,6 +44,10 @@ class Context:
         if found is None:  # a command called without the application, in a test
             found = ctx.obj = cls()
         return found
+
+    def command(self, command: str) -> str:
+        """Return a command as it is typed for this cluster, for a hint."""
+        return command_for(self.cluster, command)
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:

@@ -16,7 +16,7 @@ class Exit(IntEnum):
     """Done; everything expected came true."""
 
     FAILED = 1
-    """An expectation failed, or what was asked could not be done (a port is taken, a push was refused)."""
+    """An expectation failed, or what was asked could not be done (a port is taken, a push refused, stdout full)."""
 
     USAGE = 2
     """The command line itself is wrong: unknown option, bad value, options that exclude each other."""
@@ -28,7 +28,7 @@ class Exit(IntEnum):
     """There is no cluster, or it does not answer."""
 
     RUN_INVALID = 5
-    """The load generator was the bottleneck, so the run says nothing about the cluster."""
+    """The load generator was the bottleneck, or broke, so the run says nothing about the cluster."""
 
     ABORTED = 6
     """A safety limit, an expectation with `abort: true`, ended the run."""
@@ -39,11 +39,17 @@ class Exit(IntEnum):
     INTERNAL = 8
     """A fault of imctl; IMCTL_DEBUG=1 shows the traceback."""
 
+    NOT_JUDGED = 9
+    """Not slower than the baseline as far as can be told, and the runs are too short to tell by the tolerance."""
+
     TIMED_OUT = 27
     """A wait (`imctl wait`, `imctl listen -n`) ended before what it waited for came."""
 
     INTERRUPTED = 130
-    """Ctrl-C; 128 + SIGINT, as shells have it."""
+    """Ctrl-C; 128 + SIGINT, as shells have it. Of a run also SIGTERM and a closed terminal."""
+
+    OUTPUT_CLOSED = 141
+    """Who read stdout closed it (`| head`), and that is all; 128 + SIGPIPE, as shells have it."""
 
 
 class TimedOutError(ImctlError):
@@ -54,6 +60,7 @@ class TimedOutError(ImctlError):
 # importing the simulator or the link only to know their errors. Any base class counts.
 _BY_NAME = {
     "TimedOutError": Exit.TIMED_OUT,
+    "OutputClosedError": Exit.OUTPUT_CLOSED,
     "OptionsError": Exit.USAGE,
     "ConfigError": Exit.INVALID,
     "ScenarioError": Exit.INVALID,

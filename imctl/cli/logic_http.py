@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LogicHttp", "LogicRefusedError", "NotServedError"]
 
+_HINT = "does a logic run there, and is that its HTTP address?"
+
 
 class LogicRefusedError(ImctlError):
     """Logic answered that it did not do it.
@@ -84,7 +86,7 @@ class LogicHttp:
             raise ClusterError(f"logic {self._address} did not answer within {self._timeout_s:g} s") from exc
         except aiohttp.ClientConnectorError as exc:
             why = os.strerror(exc.errno) if exc.errno else str(exc)
-            raise ClusterError(f"logic {self._address} cannot be reached: {why}", hint="imctl up") from exc
+            raise ClusterError(f"logic {self._address} cannot be reached: {why}", hint=_HINT) from exc
         except aiohttp.ClientError as exc:
             raise ClusterError(f"logic {self._address} broke off: {str(exc) or type(exc).__name__}") from exc
         if status == 404:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import io
 import json
 import os
 import sys
@@ -19,10 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
+from imctl.cli.output import OutputError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Printer", "Renderable", "to_jsonable", "wants_color", "whole_writes"]
+__all__ = ["Printer", "Renderable", "to_jsonable", "wants_color"]
 
 
 @runtime_checkable
@@ -61,21 +62,6 @@ def wants_color(stream: TextIO) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
-
-
-def whole_writes(stream: TextIO) -> TextIO:
-    """Return a stream that hands over every byte, which Python's own does not when it is unbuffered.
-
-    With PYTHONUNBUFFERED or -u a text stream sits right on the descriptor and
-    takes no notice of how much of a write was accepted: a document longer than
-    a pipe holds then loses its end without an error when the kernel cuts the
-    write short. A buffer between them goes on until all is written.
-    """
-    raw = getattr(stream, "buffer", None)
-    if not isinstance(raw, io.RawIOBase):
-        return stream
-    buffered = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=True)
 
 
 class Printer:
@@ -167,7 +153,9 @@ class Printer:
             self._say(f"{self._paint('hint:', '36')} {hint}")
         if self.json and not self._document_out:
             kind = kind or (type(exc).__name__ if isinstance(exc, BaseException) else "Error")
-            self._json({"error": {"kind": kind, "message": message, "hint": hint, "exit": int(code)}})
+            # It was told on stderr: that stdout cannot be written too does not change what went wrong first.
+            with contextlib.suppress(OutputError):
+                self._json({"error": {"kind": kind, "message": message, "hint": hint, "exit": int(code)}})
 
     def console(self, *, stderr: bool = False) -> Console:
         """Return the rich console of stdout, or of stderr for progress; rich is imported here, not before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -31,20 +32,18 @@ def show_progress(printer: Printer, scenario: Scenario) -> Iterator[Callable[[Ru
         return
     live = printer.stderr.isatty() and os.environ.get("TERM") != "dumb"
     every_s = _LIVE_S if live else _LINE_S
-    shown_at, shown_stage = 0.0, ""
+    shown_at, shown = 0.0, ("", False)
 
     def show(progress: RunProgress) -> None:
-        nonlocal shown_at, shown_stage
-        now = time.monotonic()
-        if now - shown_at < every_s and (live or progress.stage == shown_stage):
+        nonlocal shown_at, shown
+        now, what = time.monotonic(), (progress.stage, bool(progress.trouble))
+        if now - shown_at < every_s and (live or what == shown):
             return
-        shown_at, shown_stage = now, progress.stage
+        shown_at, shown = now, what
         text = _line(progress)
         if live:
             # A line that wraps could not be taken back.
-            text = text[: shutil.get_terminal_size().columns - 1]
-            printer.stderr.write(f"\r\x1b[K{text}")
-            printer.stderr.flush()
+            _draw(printer, text[: shutil.get_terminal_size().columns - 1])
         else:
             printer.note(text)
 
@@ -52,14 +51,21 @@ def show_progress(printer: Printer, scenario: Scenario) -> Iterator[Callable[[Ru
         yield show
     finally:
         if live:
-            printer.stderr.write("\r\x1b[K")
-            printer.stderr.flush()
+            _draw(printer, "")
+
+
+def _draw(printer: Printer, text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal was closed: the run goes on to its end
+        printer.stderr.write(f"\r\x1b[K{text}")
+        printer.stderr.flush()
 
 
 def _line(progress: RunProgress) -> str:
     clients = f"{progress.connected:,}/{progress.wanted:,} clients"
     if progress.failed:
         clients += f", {progress.failed:,} failed"
+    if progress.trouble:
+        return f"{progress.stage}: {progress.trouble}"
     if progress.stage == "connecting":
         return f"connecting: {clients}"
     text = f"{progress.stage}: {progress.messages:,} pushed, {progress.delivered:,} delivered"

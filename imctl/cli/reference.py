@@ -46,7 +46,12 @@ _NOTES = """\
 | `NO_COLOR` | any value: no colour |
 """
 
-# Beside 0, 2 (usage), 8 (a fault of ours) and 130 (Ctrl-C), which any command can end with.
+_EXITS_OF_ALL = """\
+Below, each command names those beside 0, 2, 8, 130 and 141. Whatever the command, it is 1 when its result cannot be
+written (a full disk), and 3 when a cluster cannot have the name given, or the state folder is of no use.
+"""
+
+# Beside 0, 2 (usage), 8 (a fault of ours), 130 (Ctrl-C) and 141 (`| head`), which any command can end with.
 _EXITS: dict[str, tuple[Exit, ...]] = {
     "up": (Exit.FAILED, Exit.INVALID, Exit.UNREACHABLE),
     "down": (Exit.UNREACHABLE,),
@@ -68,8 +73,8 @@ _EXITS: dict[str, tuple[Exit, ...]] = {
     "offline": (Exit.FAILED, Exit.UNREACHABLE),
     "hooks": (Exit.FAILED, Exit.UNREACHABLE),
     "decode": (Exit.FAILED,),
-    "sim": (Exit.FAILED, Exit.INVALID, Exit.UNREACHABLE, Exit.RUN_INVALID, Exit.SLOWER),
-    "report": (Exit.FAILED, Exit.SLOWER),
+    "sim": (Exit.FAILED, Exit.INVALID, Exit.UNREACHABLE, Exit.RUN_INVALID, Exit.SLOWER, Exit.NOT_JUDGED),
+    "report": (Exit.FAILED, Exit.SLOWER, Exit.NOT_JUDGED),
     "conform": (Exit.FAILED, Exit.UNREACHABLE),
     "check": (Exit.INVALID,),
     "schema": (),
@@ -103,7 +108,7 @@ def commands_page() -> str:
     lines += [*_table(group, context), "", *_NOTES.splitlines(), ""]
     lines += ["## Exit codes", "", "| code | means |", "|---|---|"]
     lines += [f"| {code.value} | {_cell(text)} |" for code, text in exit_meanings().items()]
-    lines += ["", "Below, each command names those beside 0, 2, 8 and 130.", ""]
+    lines += ["", *_EXITS_OF_ALL.splitlines(), ""]
     for name in COMMANDS:
         command = group.commands[name]
         assert isinstance(command, TyperCommand)

@@ -13,7 +13,7 @@ from imctl.cli.values import parse_percent
 
 if TYPE_CHECKING:
     from imctl.cli.printer import Printer
-    from sim.report.model import RunReport
+    from sim.report.model import Comparison, RunReport
 
 __all__ = [
     "DEFAULT_TOLERANCE",
@@ -22,6 +22,7 @@ __all__ = [
     "add_baseline",
     "check_reports",
     "load_baseline",
+    "warn_unjudged",
     "write_reports",
 ]
 
@@ -29,7 +30,11 @@ DEFAULT_TOLERANCE = 10.0
 
 ReportFiles = Annotated[
     list[Path] | None,
-    typer.Option("--report", metavar="FILE", help="Also write it as .json, .md, .html or .xml (JUnit); repeatable"),
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write it as .json, .md, .html or .xml (JUnit), its folder is made; repeatable",
+    ),
 ]
 
 Tolerance = Annotated[
@@ -89,7 +94,19 @@ def add_baseline(report: RunReport, baseline: RunReport, name: Path, tolerance: 
     if compared.slower and compared.baseline is not None:
         worse = tuple(f"slower than the baseline: {reason}" for reason in compared.baseline.reasons)
         return replace(compared, reasons=(*compared.reasons, *worse))
+    if compared.unjudged:
+        reason = f"no latency could be compared with the baseline's: {compared.unjudged}"
+        return replace(compared, reasons=(*compared.reasons, reason))
     return compared
+
+
+def warn_unjudged(comparison: Comparison | None, printer: Printer) -> None:
+    """Say on stderr when a comparison could not tell: its exit code, in a CI job, comes without a word."""
+    if comparison is not None and comparison.unjudged and not comparison.slower:
+        printer.warn(
+            f"no latency could be judged by {comparison.a}: {comparison.unjudged}",
+            hint="measure 5 s or more in both runs, as with --duration 10s; for --tolerance 200% 3 s are enough",
+        )
 
 
 def write_reports(report: RunReport, paths: Sequence[Path] | None, printer: Printer) -> bool:

@@ -104,14 +104,17 @@ class TraceReport:
         from rich.table import Table
         from rich.text import Text
 
+        from imctl.cli.tables import print_table
+
         head = f"{self.receiver}, op {self.op}, {self.size} bytes"
         console.print(Text.assemble((f"trace {dump_trace_id(self.trace)}", "bold"), f"  {head}"), soft_wrap=True)
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         for name in ("hop", "node", "at ms", "took ms", ""):
-            table.add_column(name, justify="right" if name.endswith("ms") else "left", overflow="fold")
+            numbers = name.endswith("ms")
+            table.add_column(name, justify="right" if numbers else "left", no_wrap=numbers or name == "hop")
         for hop in self.hops:
             table.add_row(Text(hop.name, style="bold"), hop.node, _text(hop.at_ms), _text(hop.took_ms), hop.text)
-        console.print(table)
+        print_table(console, table)
         for why, names in _by_reason(self.hidden).items():
             console.print(Text(f"not visible: {', '.join(names)} ({why})", style="dim"), soft_wrap=True)
         for text in self.lost:

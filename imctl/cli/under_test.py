@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from imctl.cli.context import DEFAULT_CLUSTER
 from imctl.cli.printer import Printer
 from imctl.cluster.client import ClusterInfo, ControlClient, find_cluster
 from imctl.cluster.spec import ClusterOptions, plan
-from imctl.cluster.state import ClusterFolder
+from imctl.cluster.state import ClusterFolder, StateError, remove_left_over
 from imctl.cluster.supervisor import Supervisor
 from imctl.cluster.tls import self_signed
 from imctl.errors import ClusterError, ImctlError
@@ -23,6 +25,7 @@ from sim.scenario.scenario import Scenario
 
 __all__ = ["ClusterNodes", "cluster_for", "target_of"]
 
+_PRIVATE = "sim"
 _CLIENTS_PER_COMET = 12_000  # a process may have 20,000 files open on many machines
 
 
@@ -34,9 +37,12 @@ async def cluster_for(scenario: Scenario, name: str, printer: Printer) -> AsyncI
 
     Raises:
         ClusterError: a cluster that was asked for by name is not there.
+        StateError: the state file of the cluster is of no use.
     """
     try:
         info = find_cluster(name)
+    except StateError:
+        raise  # one may be running, and a run against another would be a surprise
     except ClusterError:
         if name != DEFAULT_CLUSTER:
             raise
@@ -44,17 +50,23 @@ async def cluster_for(scenario: Scenario, name: str, printer: Printer) -> AsyncI
         printer.note(f"running {scenario.name} against cluster {info.cluster}")
         yield info
         return
-    private = f"sim-{os.getpid()}"
+    remove_left_over(_PRIVATE)
+    private = f"{_PRIVATE}-{os.getpid()}"
     comets = max(-(-scenario.client_count // _CLIENTS_PER_COMET), scenario.comets)
     cert = key = ""
     if any(transport.is_tls for transport in scenario.transports):
-        cert, key = map(str, self_signed(ClusterFolder(private).path / "tls", "127.0.0.1"))
+        folder = ClusterFolder(private)
+        folder.make()
+        cert, key = map(str, self_signed(folder.path / "tls", "127.0.0.1"))
     options = ClusterOptions(cluster=private, comets=comets, any_port=True, tls_cert=cert, tls_key=key)
     supervisor = Supervisor(plan(options), keep_logs=False)
     printer.note(f"no cluster is running: starting a private one, {private}, for this run")
     try:
         await supervisor.start(time.monotonic_ns())
         yield find_cluster(private)
+    except asyncio.CancelledError:
+        supervisor.abort()
+        raise
     finally:
         supervisor.stop()
         await supervisor.stopped.wait()
@@ -87,6 +99,14 @@ def _comet_names(info: ClusterInfo) -> tuple[str, ...]:
     return names
 
 
+def _node_sample(row: Mapping[str, Any]) -> NodeSample:
+    """Return what a row of stats says. Any: JSON."""
+    # No process that runs has no memory: one that has ended, or is about to, tells nothing.
+    runs = row["rss_bytes"] > 0
+    cpu_s, rss_bytes = (row["cpu_s"], row["rss_bytes"]) if runs else (None, None)
+    return NodeSample(row["name"], row["pid"], cpu_s, rss_bytes, row["drops"] or {})
+
+
 class ClusterNodes:
     """Asks a cluster's supervisor about its nodes, and has it kill, pause and restart them; a sim.run.faults.Faults.
 
@@ -105,11 +125,11 @@ class ClusterNodes:
         """Names of the cluster's processes."""
         return [node.name for node in self._info.nodes]
 
-    async def sample(self) -> list[NodeSample]:
-        """Return what each process says of itself; [] when the supervisor does not answer."""
+    async def sample(self, within_s: float) -> list[NodeSample]:
+        """Return what each process says of itself, [] when the supervisor does not answer; a NodeSampler."""
         try:
             async with ControlClient(self._info) as control:
-                rows = await control.stats()
+                rows = await control.stats(within_s)
         except ClusterError as exc:
             # The cluster went down under the run: what the clients saw is all the more worth reporting.
             # Asked every second: once is enough.
@@ -117,7 +137,7 @@ class ClusterNodes:
                 self._printer.warn(f"the nodes were not asked: {exc}")
             self._has_warned = True
             return []
-        return [NodeSample(row["name"], row["pid"], row["cpu_s"], row["rss_bytes"], row["drops"] or {}) for row in rows]
+        return [_node_sample(row) for row in rows]
 
     async def traces(self, after_ns: int) -> list[TracePoint]:
         """Return where nodes saw messages that are followed, after a time of the monotonic clock; a TraceReader."""

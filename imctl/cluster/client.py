@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from imctl.cluster.control import MAX_LINE_BYTES, load_error
-from imctl.cluster.state import ClusterFolder, process_alive
+from imctl.cluster.naming import start_hint
+from imctl.cluster.state import ClusterFolder, process_alive, state_value
 from imctl.errors import ClusterError
 
 __all__ = ["ClusterInfo", "ControlClient", "NodeInfo", "find_cluster"]
@@ -104,35 +106,56 @@ def find_cluster(name: str) -> ClusterInfo:
 
     Raises:
         ClusterError: there is none, or what is left of it is of one that was killed.
-        ConfigError: no cluster can have this name.
+        StateError: its state file is damaged, or of another version of imctl.
+        ConfigError: no cluster can have this name, or the state folder is none.
     """
     folder = ClusterFolder(name)
     state = folder.read()
-    hint = "imctl up" if name == "default" else f"imctl up --cluster {name} --any-port"
+    hint = start_hint(name)
     if state is None:
         raise ClusterError(f"there is no cluster {name!r}", hint=hint)
     supervisor = state["supervisor"]
-    if not process_alive(int(supervisor["pid"]), str(supervisor["start"])):
+    if not process_alive(supervisor["pid"], supervisor["start"]):
+        since = state.get("started_at")
+        up_since = f", up since {since}" if isinstance(since, str) else ""
         raise ClusterError(
-            f"cluster {name!r} is gone: its supervisor (pid {supervisor['pid']}, up since {state['started_at']}) "
+            f"cluster {name!r} is gone: its supervisor (pid {supervisor['pid']}{up_since}) "
             f"ended without a word; {folder.state} is stale",
             hint=f"{hint} cleans up and starts it again",
         )
+    try:
+        return _load_info(name, state)
+    except ValueError as exc:
+        raise folder.unreadable(str(exc)) from exc
+
+
+def _load_info(name: str, state: Mapping[str, Any]) -> ClusterInfo:
+    """Return what a state file says; ValueError names what is missing or of another kind."""
     return ClusterInfo(
         cluster=name,
-        bus=state["bus"],
-        store=state["store"],
-        registry=state["registry"],
-        nodes=tuple(
-            NodeInfo(node["name"], node["kind"], node["pid"], dict(node["addresses"])) for node in state["nodes"]
-        ),
-        started_at=state["started_at"],
-        supervisor_pid=int(supervisor["pid"]),
-        supervisor_start=str(supervisor["start"]),
-        control=Path(state["control"]),
-        logs=Path(state["logs"]),
+        bus=state_value(state, "bus", str),
+        store=state_value(state, "store", str),
+        registry=state_value(state, "registry", str, NoneType),
+        nodes=tuple(_load_node(state, number) for number in range(len(state_value(state, "nodes", list)))),
+        started_at=state_value(state, "started_at", str),
+        supervisor_pid=state["supervisor"]["pid"],
+        supervisor_start=state["supervisor"]["start"],
+        control=Path(state_value(state, "control", str)),
+        logs=Path(state_value(state, "logs", str)),
         summary={key: value for key, value in state.items() if key not in _OWN_KEYS},
-        certificate=state.get("certificate", ""),
+        certificate=state_value({"certificate": "", **state}, "certificate", str),
+    )
+
+
+def _load_node(state: Mapping[str, Any], number: int) -> NodeInfo:
+    where = f"nodes[{number}]."
+    node = state_value({f"nodes[{number}]": state["nodes"][number]}, f"nodes[{number}]", dict)
+    addresses = state_value(node, "addresses", dict, where=where)
+    return NodeInfo(
+        state_value(node, "name", str, where=where),
+        state_value(node, "kind", str, where=where),
+        state_value(node, "pid", int, NoneType, where=where),
+        {key: state_value(addresses, key, str, NoneType, where=f"{where}addresses.") for key in addresses},
     )
 
 
@@ -199,9 +222,12 @@ class ControlClient:
         result: dict[str, Any] = await self.call("ps")
         return result
 
-    async def stats(self) -> list[dict[str, Any]]:
-        """Return of each process {"name", "pid", "cpu_s", "rss_bytes", "drops", "parts": {part: NodeStats}, ...}."""
-        result: list[dict[str, Any]] = (await self.call("stats"))["nodes"]
+    async def stats(self, within_s: float = 2.0) -> list[dict[str, Any]]:
+        """Return of each process {"name", "pid", "cpu_s", "rss_bytes", "drops", "parts": {part: NodeStats}, ...}.
+
+        One that does not answer in time has a "problem" instead of drops and parts.
+        """
+        result: list[dict[str, Any]] = (await self.call("stats", within_s=within_s))["nodes"]
         return result
 
     async def traces(self, trace: int = 0, after_ns: int = 0) -> dict[str, Any]:

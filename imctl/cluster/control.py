@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imctl import errors
+from imctl.cluster.ports import PortsInUseError
 from imctl.cluster.spec import OptionsError
 from imctl.errors import ImctlError, PortInUseError
 
@@ -37,13 +38,15 @@ log = logging.getLogger(__name__)
 
 def dump_error(exc: BaseException) -> dict[str, Any]:
     """Return an error as JSON-ready values. Any: JSON."""
-    document = {
+    document: dict[str, Any] = {
         "kind": type(exc).__name__,
         "message": str(exc) or type(exc).__name__,
         "hint": str(getattr(exc, "hint", "")),
     }
     if isinstance(exc, PortInUseError):
         document |= {"address": exc.address, "what": exc.what, "holder": exc.holder}
+    if isinstance(exc, PortsInUseError):
+        document["taken"] = [dump_error(error) for error in exc.taken]
     return document
 
 
@@ -52,6 +55,9 @@ def load_error(document: Mapping[str, Any]) -> ImctlError:
     kind = document.get("kind", "")
     if kind == "PortInUseError":
         return PortInUseError(document["address"], document["what"], document["holder"])
+    if kind == "PortsInUseError":
+        taken = document["taken"]
+        return PortsInUseError(tuple(PortInUseError(one["address"], one["what"], one["holder"]) for one in taken))
     found = OptionsError if kind == "OptionsError" else getattr(errors, kind, None)
     cls = found if isinstance(found, type) and issubclass(found, ImctlError) else None
     message = str(document.get("message", ""))

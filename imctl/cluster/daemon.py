@@ -20,7 +20,7 @@ from typing import Any
 
 from imctl.cluster.control import dump_error, load_error
 from imctl.cluster.spec import ClusterSpec
-from imctl.cluster.state import ClusterFolder
+from imctl.cluster.state import ClusterFolder, usable
 from imctl.cluster.supervised import child_environment
 from imctl.errors import ImctlError, StartError
 
@@ -41,8 +41,10 @@ def start_detached(spec: ClusterSpec, began_ns: int) -> dict[str, Any]:
     folder.make()
     # What it says when it cannot even say that in JSON.
     last_words = folder.path / "supervisor.stderr"
+    with usable(f"cluster {spec.cluster!r} cannot be kept"):
+        stderr_file = last_words.open("wb")
     with (
-        last_words.open("wb") as stderr,
+        stderr_file as stderr,
         subprocess.Popen(
             [sys.executable, "-P", "-m", "imctl.cluster.daemon", str(began_ns)],
             stdin=subprocess.PIPE,

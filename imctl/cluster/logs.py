@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imctl.cluster.state import usable
+
 __all__ = ["LOG_FORMAT", "LOG_TIME", "LogFile", "LogLine", "follow_logs", "log_nodes", "read_logs"]
 
 LOG_TIME = "%Y-%m-%dT%H:%M:%S"
@@ -24,12 +26,16 @@ class LogFile:
     Args:
         path: The file; its folder exists.
         max_bytes: Size at which it is moved away.
+
+    Raises:
+        ConfigError: the file cannot be opened.
     """
 
     def __init__(self, path: Path, max_bytes: int = _MAX_BYTES) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._file = path.open("ab", buffering=0)
+        with usable("a log cannot be written"):
+            self._file = path.open("ab", buffering=0)
 
     def write(self, data: bytes) -> None:
         """Append bytes now. Whole lines, or a rotation may cut one."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imctl.cluster.control import load_error
+from imctl.cluster.naming import DEFAULT_CLUSTER
 from imctl.cluster.spec import ProcessSpec
 from imctl.cluster.supervised import State, Supervised
 from imctl.errors import ClusterError, StartError
@@ -30,10 +31,18 @@ class ManagedProcess(Supervised):
         spec: What runs in it.
         logs: Folder of its log file.
         on_warning: Called with each line of its log that is a warning or worse.
+        cluster: Name of its cluster.
     """
 
-    def __init__(self, spec: ProcessSpec, logs: Path, on_warning: Callable[[str], None] = lambda line: None) -> None:
-        super().__init__(spec, logs)
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        logs: Path,
+        on_warning: Callable[[str], None] = lambda line: None,
+        *,
+        cluster: str = DEFAULT_CLUSTER,
+    ) -> None:
+        super().__init__(spec, logs, cluster)
         self.spec = spec
         self._on_warning = on_warning
         self._loaded: asyncio.Future[None] | None = None
@@ -65,7 +74,7 @@ class ManagedProcess(Supervised):
         except (ClusterError, TimeoutError) as exc:
             raise StartError(
                 f"{self.name} did not start: {str(exc) or 'it took too long to load'}",
-                hint=f"imctl logs {self.name}",
+                hint=self.hint("logs"),
             ) from exc
         self.addresses = ready["addresses"]
         self.persistent = ready["persistent"]
@@ -80,7 +89,7 @@ class ManagedProcess(Supervised):
             ClusterError: it is gone, paused, or does not answer in time.
         """
         if self.state is State.PAUSED:
-            raise ClusterError(f"{self.name} is paused", hint=f"imctl resume {self.name}")
+            raise ClusterError(f"{self.name} is paused", hint=self.hint("resume"))
         number = next(self._ids)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._replies[number] = reply

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from imctl.cluster.naming import DEFAULT_CLUSTER
 from imctl.cluster.services import ServiceSpec, program_of
 from imctl.cluster.supervised import State, Supervised
 from imctl.errors import ClusterError, PortInUseError, StartError
@@ -31,10 +32,11 @@ class ManagedProgram(Supervised):
         service: Which, and its port; 0 for any.
         folder: For its data, its own.
         logs: Folder of its log file.
+        cluster: Name of its cluster.
     """
 
-    def __init__(self, service: ServiceSpec, folder: Path, logs: Path) -> None:
-        super().__init__(service, logs)
+    def __init__(self, service: ServiceSpec, folder: Path, logs: Path, cluster: str = DEFAULT_CLUSTER) -> None:
+        super().__init__(service, logs, cluster)
         self._service = service
         self._folder = folder
         self._port = 0
@@ -77,7 +79,7 @@ class ManagedProgram(Supervised):
                 if self._port_is_taken:
                     raise PortInUseError(self.address, self.name)
                 raise StartError(
-                    f"{self.name} did not start: {self._last_line or self.last_exit}", hint=f"imctl logs {self.name}"
+                    f"{self.name} did not start: {self._last_line or self.last_exit}", hint=self.hint("logs")
                 )
             # Between choosing a port and listening on it somebody else can be faster.
             await self.spawn()

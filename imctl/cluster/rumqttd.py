@@ -31,7 +31,11 @@ log = logging.getLogger("imctl.cluster.rumqttd")
 
 
 def settings(port: int) -> str:
-    """Return rumqttd's TOML. Names and meanings are those of rumqttd 0.20; it has no defaults."""
+    """Return rumqttd's TOML. Names and meanings are those of rumqttd 0.20; it has no defaults.
+
+    `max_inflight_count` has to be there and changes nothing: that 100 messages are sent ahead of their acknowledgement,
+    no more, is compiled in (up to 65535 tried).
+    """
     return f"""\
 id = 0
 

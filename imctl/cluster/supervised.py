@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import imctl
 from imctl.cluster.control import MAX_LINE_BYTES
 from imctl.cluster.logs import LogFile
+from imctl.cluster.naming import DEFAULT_CLUSTER, command_for
 
 __all__ = ["State", "Supervised", "child_environment"]
 
@@ -58,9 +59,11 @@ class Supervised(abc.ABC):
     Args:
         spec: What runs in it.
         logs: Folder of its log file.
+        cluster: Name of its cluster, for hints.
     """
 
-    def __init__(self, spec: _Spec, logs: Path) -> None:
+    def __init__(self, spec: _Spec, logs: Path, cluster: str = DEFAULT_CLUSTER) -> None:
+        self.cluster = cluster
         self.name = spec.name
         self.kind = spec.kind
         self.state = State.STARTING
@@ -79,6 +82,10 @@ class Supervised(abc.ABC):
         self._log = LogFile(logs / f"{spec.name}.log")
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def hint(self, command: str) -> str:
+        """Return a command about this process, such as `imctl logs comet-1`, as it is typed for its cluster."""
+        return command_for(self.cluster, f"imctl {command} {self.name}")
 
     @abc.abstractmethod
     async def spawn(self) -> None:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from imctl.cluster.control import ControlServer
 from imctl.cluster.logs import LogFile
+from imctl.cluster.naming import command_for
 from imctl.cluster.ports import check_ports, holder_of
 from imctl.cluster.process import ManagedProcess
 from imctl.cluster.program import ManagedProgram
@@ -110,7 +111,10 @@ class Supervisor:
             wanted += [process.wanted() for process in self.spec.processes]
             check_ports(itertools.chain(*wanted))
             await self._start_services()
-            nodes = [ManagedProcess(spec, self.folder.logs, self._warner(spec.name)) for spec in self.spec.processes]
+            nodes = [
+                ManagedProcess(spec, self.folder.logs, self._warner(spec.name), cluster=self.spec.cluster)
+                for spec in self.spec.processes
+            ]
             self._processes |= {process.name: process for process in nodes}
             await _all_or_first_error([process.spawn() for process in nodes])
             first = [process for process in nodes if "registry" in process.spec.parts]
@@ -134,7 +138,8 @@ class Supervisor:
 
     async def _start_services(self) -> None:
         programs = [
-            ManagedProgram(service, self.folder.data / service.name, self.folder.logs) for service in self.spec.services
+            ManagedProgram(service, self.folder.data / service.name, self.folder.logs, self.spec.cluster)
+            for service in self.spec.services
         ]
         self._processes |= {program.name: program for program in programs}
         await _all_or_first_error([program.spawn() for program in programs])
@@ -191,7 +196,8 @@ class Supervisor:
             case "ps":
                 return {**self.summary(), "nodes": [self._row(process) for process in self._processes.values()]}
             case "stats":
-                return {"cluster": self.spec.cluster, "nodes": await self._stats()}
+                within_s = float(fields.get("within_s", _STATS_S))
+                return {"cluster": self.spec.cluster, "nodes": await self._stats(within_s)}
             case "trace":
                 trace, after_ns = int(fields.get("trace", 0)), int(fields.get("after_ns", 0))
                 return await collect_traces(self._processes.values(), trace, after_ns)
@@ -217,9 +223,13 @@ class Supervisor:
         except KeyError:
             raise OptionsError(f"there is no node {name!r}; there are: {', '.join(self._processes)}") from None
 
+    def _not_running(self, process: Supervised) -> ClusterError:
+        hint = command_for(self.spec.cluster, "imctl ps")
+        return ClusterError(f"{process.name} is {process.state}, not running", hint=hint)
+
     def _pause(self, process: Supervised, *, paused: bool) -> dict[str, Any]:
         if process.state not in (State.RUNNING, State.PAUSED):
-            raise ClusterError(f"{process.name} is {process.state}, not running", hint="imctl ps")
+            raise self._not_running(process)
         process.signal(signal.SIGSTOP if paused else signal.SIGCONT)
         process.state = State.PAUSED if paused else State.RUNNING
         self._tell(Event(process.name, str(process.state) if paused else "resumed"))
@@ -227,7 +237,7 @@ class Supervisor:
 
     async def _restart(self, process: Supervised, grace_s: float) -> dict[str, Any]:
         if process.state not in (State.RUNNING, State.PAUSED):
-            raise ClusterError(f"{process.name} is {process.state}, not running", hint="imctl ps")
+            raise self._not_running(process)
         began = time.monotonic_ns()
         self._asked.add(process.name)
         process.ready.clear()
@@ -236,7 +246,7 @@ class Supervisor:
             async with asyncio.timeout(self._start_timeout_s):
                 await process.ready.wait()
         except TimeoutError:
-            raise ClusterError(f"{process.name} did not come back", hint=f"imctl logs {process.name}") from None
+            raise ClusterError(f"{process.name} did not come back", hint=process.hint("logs")) from None
         return {"node": process.name, "pid": process.pid, "took_ms": (time.monotonic_ns() - began) // 1_000_000}
 
     def _row(self, process: Supervised) -> dict[str, Any]:
@@ -253,10 +263,12 @@ class Supervisor:
             "addresses": process.addresses,
         }
 
-    async def _stats(self) -> list[dict[str, Any]]:
+    async def _stats(self, within_s: float) -> list[dict[str, Any]]:
+        """Ask all processes at once; one that does not answer in time has no parts and no drops, and a problem."""
+
         async def one(process: Supervised) -> dict[str, Any]:
             try:
-                parts = await process.call("stats", _STATS_S)
+                parts = await process.call("stats", within_s)
                 problem = ""
             except ImctlError as exc:
                 parts, problem = {}, str(exc)

@@ -35,7 +35,7 @@ class Channel(asyncio.Protocol):
             transport is empty and `fd` may be written directly.
         accepts: Operations the client wants; shared between clients with the same ones.
         guard: What it has to ask logic for, when logic has hooks.
-        deadline, tick: For the comet's DeadlineWheel (loop time, seconds).
+        deadline, tick: For the comet's DeadlineWheel (time of its RunningClock, seconds).
         backlog: Bytes that came while a request of this client was with logic.
         owed: Bytes of replies that the client has not taken yet; no further request is carried out above a limit.
     """
@@ -89,6 +89,11 @@ class Channel(asyncio.Protocol):
         self.backlog = 0
         self.owed = 0
 
+    @property
+    def session(self) -> int:
+        """The id of its session in logic, 0 where logic has no hooks."""
+        return self.guard.session if self.guard is not None else 0
+
     # --- asyncio.Protocol ---------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -107,7 +112,7 @@ class Channel(asyncio.Protocol):
             self.indirect = False
         peer = transport.get_extra_info("peername")
         self.ip = peer[0] if peer else ""
-        self.deadline = sessions.loop.time() + sessions.config.handshake_timeout_s
+        self.deadline = sessions.clock.now() + sessions.config.handshake_timeout_s
         sessions.wheel.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -181,12 +186,7 @@ class Channel(asyncio.Protocol):
 
     def _authenticate(self, request: Frame) -> None:
         cookie = cast(ServerDecoder, self.connection.decoder).cookie if self.is_ws else ""
-        reply = self.sessions.connect(cookie, request.body)
-        reply.add_done_callback(partial(self._answered, request))
-
-    def _answered(self, request: Frame, future: asyncio.Future[Any]) -> None:
-        self._authenticated(request, future)
-        self.sessions.settle()  # last, since a comet that stops also waits for what has followed from the answer
+        self.sessions.connect(cookie, request.body, partial(self._authenticated, request))
 
     def _authenticated(self, request: Frame, future: asyncio.Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()

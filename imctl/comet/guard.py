@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from imctl.comet.hub import write_all
 from imctl.comet.timers import DeadlineWheel
-from imctl.link.contract import Handlers
+from imctl.link.contract import Handlers, PeerError
 from imctl.link.methods import DELIVER, ENTER_ROOM, KICK, REGISTERED
 from imctl.link.pool import PeerPool
+from imctl.link.waiting import RESOURCE_EXHAUSTED
 from protocol.frame import pack_frame
 from protocol.operation import Operation
 from protocol.pb.session import (
@@ -39,7 +41,6 @@ __all__ = ["Guard", "Guards"]
 
 _RETRY_S = 1.0
 _TELL_A_TICK = 500  # as many as are announced at a time
-_KICKED_S = 5.0
 _MAX_KICKED = 10_000
 
 _TAKEN = DeliverReply()
@@ -52,18 +53,36 @@ class Guard:
 
     Attributes:
         deadline, tick: When to ask again for its room; for the DeadlineWheel.
+        session: Its id in logic.
         told: Logic knows that pushes reach it.
+        refreshing: Refreshes that logic has not answered.
+        ended: What is to be done once it has, when the session is over.
     """
 
-    __slots__ = ("again_s", "ask_rooms", "channel", "deadline", "grant", "tell_registered", "tick", "told")
+    __slots__ = (
+        "again_s",
+        "ask_rooms",
+        "channel",
+        "deadline",
+        "ended",
+        "grant",
+        "refreshing",
+        "session",
+        "tell_registered",
+        "tick",
+        "told",
+    )
 
     def __init__(self, channel: Channel, session: Session) -> None:
         self.channel = channel
         self.grant: bytes = session.grant
         self.ask_rooms: bool = session.ask_rooms
         self.tell_registered: bool = session.tell_registered
+        self.session: int = session.id
         self.again_s: float = session.again_ms / 1000
         self.told = False
+        self.refreshing = 0
+        self.ended: Callable[[], None] | None = None
         self.deadline = 0.0
         self.tick = 0
 
@@ -82,7 +101,11 @@ class Guards:
         self._wheel: DeadlineWheel[Guard] = DeadlineWheel()
         self._untold: dict[Guard, None] = {}
         self._tell_at = 0.0
-        self._kicked: dict[str, tuple[float, str]] = {}  # when to forget it, and why
+        # Connects that logic has not answered, by number, oldest first.
+        self._connecting: dict[int, None] = {}
+        self._connects = 0
+        # Sessions that were kicked and may be in the answer to one of those: the last connect then, and why.
+        self._kicked: dict[int, tuple[int, str]] = {}
         self.handlers: Handlers = {DELIVER: self._deliver, KICK: self._kick}
 
     # --- a session's life -----------------------------------------------------
@@ -98,16 +121,38 @@ class Guards:
         self._wheel.discard(guard)
         self._untold.pop(guard, None)
 
-    def was_kicked(self, key: str) -> str:
-        """Return why a session that is about to begin was kicked while its connect was on the way, "" if it was not."""
-        until, reason = self._kicked.pop(key, (0.0, ""))
-        return reason if until > self._sessions.loop.time() else ""
+    def asking(self) -> int:
+        """Note that logic is asked about a client; return the number of the question."""
+        self._connects += 1
+        self._connecting[self._connects] = None
+        return self._connects
+
+    def answered(self, connect: int) -> None:
+        """Note that a question has had its answer, and what followed from it is done."""
+        del self._connecting[connect]
+        if not self._kicked:
+            return  # nearly always; the oldest of a dict whose front was deleted is not found at once
+        oldest = next(iter(self._connecting), self._connects + 1)
+        while self._kicked:
+            session, (last, _) = next(iter(self._kicked.items()))
+            if last >= oldest:
+                return
+            del self._kicked[session]
+
+    def was_kicked(self, session: int) -> str | None:
+        """Return why a session that is about to begin was kicked while its connect was on the way, None if not."""
+        _, reason = self._kicked.pop(session, (0, None))
+        return reason
 
     def tell(self, guard: Guard) -> None:
         """Tell logic that pushes reach a session, once more when that fails."""
         channel = guard.channel
         request = RegisteredReq(
-            mid=channel.mid, key=channel.key, server=self._sessions.config.hostname, again=guard.told
+            mid=channel.mid,
+            key=channel.key,
+            server=self._sessions.config.hostname,
+            again=guard.told,
+            session=guard.session,
         )
         guard.told = True
         self._logic.call(REGISTERED, request).add_done_callback(partial(self._told, guard))
@@ -188,6 +233,8 @@ class Guards:
         channel = self._sessions.hub.channels.get(request.key)
         if channel is None or request.mid not in (0, channel.mid):
             return _UNKNOWN
+        if not request.messages:
+            return DeliverReply(session=channel.session)
         wanted = [message for message in request.messages if message.op in channel.accepts]
         if not wanted:
             return _TAKEN
@@ -200,22 +247,19 @@ class Guards:
         return _TAKEN
 
     def _kick(self, request: KickReq) -> KickReply:
+        """End sessions, each where it is now: in the tables, or in an answer to a connect that is on its way here.
+
+        Any other is over, and what its key stands for now is a later login.
+        """
         here = []
         sessions = self._sessions
-        for key in request.keys:
+        for key, session in zip(request.keys, chain(request.sessions, repeat(0)), strict=False):
             channel = sessions.hub.channels.get(key)
-            if channel is not None:
+            if channel is not None and session in (0, channel.session):
                 here.append(key)
                 sessions.kick(channel, request.reason)
-            elif len(self._kicked) < _MAX_KICKED:
-                self._kicked[key] = sessions.loop.time() + _KICKED_S, request.reason or "kicked"
-        self._forget_kicked()
+            elif session and self._connecting:
+                if len(self._kicked) >= _MAX_KICKED:
+                    raise PeerError(f"{_MAX_KICKED} kicks wait for connects already", RESOURCE_EXHAUSTED)
+                self._kicked[session] = self._connects, request.reason
         return KickReply(keys=here)
-
-    def _forget_kicked(self) -> None:
-        now = self._sessions.loop.time()
-        while self._kicked:
-            key, (until, _) = next(iter(self._kicked.items()))
-            if until > now:
-                return
-            del self._kicked[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from imctl.comet.channel import Channel
 from imctl.comet.config import CometConfig
 from imctl.comet.guard import Guards
 from imctl.comet.hub import Hub
-from imctl.comet.timers import DeadlineWheel
+from imctl.comet.timers import DeadlineWheel, RunningClock
 from imctl.link.methods import CONNECT, DISCONNECT, HEARTBEAT, RECEIVE
 from imctl.link.pool import PeerPool
 from imctl.node import Counters
@@ -51,6 +51,7 @@ class Sessions:
         self.wheel: DeadlineWheel[Channel] = DeadlineWheel(TICK_S)
         self.log = LimitedLogger(logging.getLogger(__name__))
         self.loop = asyncio.get_running_loop()
+        self.clock = RunningClock(self.loop.time, TICK_S)
         self.open: set[Channel] = set()
         self._logic = logic
         self.guards = Guards(self, logic)
@@ -78,7 +79,7 @@ class Sessions:
         """A socket is gone: out of the tables, and logic is told if it had a session."""
         self.open.discard(channel)
         self.wheel.discard(channel)
-        self._end_session(channel)
+        self._end_session(channel, "connection_lost")
         if ignored := channel.connection.ignored:
             self.counters.add("ignored_before_auth", ignored)
         self._check_settled()
@@ -86,9 +87,9 @@ class Sessions:
     def closing(self, channel: Channel, reason: str) -> None:
         """Count why a client is closed, end its session, and wait only so long for its last bytes to leave."""
         self.counters.add(f"closed.{reason}")
-        self._end_session(channel)
+        self._end_session(channel, reason)
         if channel.fd < 0 or channel.transport.get_write_buffer_size():
-            channel.deadline = self.loop.time() + _LINGER_S
+            channel.deadline = self.clock.now() + _LINGER_S
             self.wheel.add(channel)
 
     def end_overdue(self) -> None:
@@ -97,7 +98,7 @@ class Sessions:
         Asks logic what guards have to ask again, too. Call it every TICK_S.
         """
         self.guards.tick()
-        for channel in self.wheel.expired(self.loop.time()):
+        for channel in self.wheel.expired(self.clock.tick()):
             if channel.connection.state is State.CLOSED:
                 self.counters.add("lingering_aborted")
                 channel.abort("linger")
@@ -119,7 +120,7 @@ class Sessions:
                 for channel in list(self.open):
                     channel.abort("comet_stops")
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Count one answer of logic to a connect or disconnect."""
         self._pending -= 1
         self._check_settled()
@@ -130,10 +131,17 @@ class Sessions:
 
     # --- authentication -----------------------------------------------------
 
-    def connect(self, cookie: str, token: bytes) -> asyncio.Future[Any]:
-        """Ask logic who a client is; the future ends with a ConnectReply or PeerError."""
+    def connect(self, cookie: str, token: bytes, answered: Callable[[asyncio.Future[Any]], None]) -> None:
+        """Ask logic who a client is; `answered` gets a future that has ended with a ConnectReply or PeerError."""
         self._pending += 1
-        return self._logic.call(CONNECT, ConnectReq(server=self.config.hostname, cookie=cookie, token=token))
+        future = self._logic.call(CONNECT, ConnectReq(server=self.config.hostname, cookie=cookie, token=token))
+        future.add_done_callback(answered)
+        future.add_done_callback(partial(self._connected, self.guards.asking()))
+
+    def _connected(self, connect: int, _: asyncio.Future[Any]) -> None:
+        # After `answered`, since a comet that stops also waits for what has followed from the answer.
+        self.guards.answered(connect)
+        self._settle()
 
     def refused(self, channel: Channel, error: BaseException | None) -> None:
         """Close a client that logic did not accept; the reason stays here."""
@@ -144,24 +152,23 @@ class Sessions:
     def too_late(self, reply: ConnectReply) -> None:
         """Take a session back whose client went away while logic made it."""
         self.counters.add("late_connects")
-        self._disconnect(reply.mid, reply.key)
+        self._disconnect(reply.mid, reply.key, reply.session.id, "client_gone")
 
     def register(self, channel: Channel, room: str) -> None:
         """Put a client that has its auth reply into the tables; arm its heartbeat."""
         if channel.is_gone:
-            self._disconnect(channel.mid, channel.key)
+            self._disconnect(channel.mid, channel.key, channel.session, "client_gone")
             return
-        if channel.guard is not None and (reason := self.guards.was_kicked(channel.key)):
+        if channel.session and (reason := self.guards.was_kicked(channel.session)) is not None:
             self.kick(channel, reason)
+            self._disconnect(channel.mid, channel.key, channel.session, "kicked")
             return
-        now = self.loop.time()
+        now = self.clock.now()
         channel.registered = True
         old = self.hub.add(channel)
         if old is not None:
-            # The new session owns the mapping in logic: the old one must not remove it.
-            old.registered = False
             self.counters.add("replaced")
-            old.close("replaced")
+            self._end_replaced(old)
         self.counters.add("connected")
         self.join(channel, room)
         channel.refresh_at = now + random.uniform(*self._refresh_s)
@@ -184,7 +191,7 @@ class Sessions:
 
     def heartbeat(self, channel: Channel) -> None:
         """Move a client's deadline; refresh its session in logic when that is due."""
-        now = self.loop.time()
+        now = self.clock.now()
         channel.deadline = now + channel.heartbeat_s
         if now >= channel.refresh_at:
             channel.refresh_at = now + random.uniform(*self._refresh_s)
@@ -198,15 +205,12 @@ class Sessions:
         return self._logic.call(RECEIVE, ReceiveReq(mid=channel.mid, proto=proto, key=key))
 
     def kick(self, channel: Channel, reason: str) -> None:
-        """Close a session because logic says so; logic has forgotten it and need not be told.
+        """Close a session because logic says so.
 
         The client is told why with op 6, which goim's table has and goim never
         sends: one that comes back at once would end the login it had to give way to.
         """
         self.log.info("%s key %r: kicked: %s", channel.ip, channel.key, reason)
-        if channel.registered:
-            channel.registered = False
-            self.counters.add("disconnected")
         channel.reply(pack_frame(Operation.DISCONNECT_REPLY, reason.encode()))
         channel.close("kicked")
 
@@ -246,33 +250,62 @@ class Sessions:
             await asyncio.sleep(_ANNOUNCE_EVERY_S)
 
     def _refresh(self, channel: Channel) -> None:
-        request = HeartbeatReq(mid=channel.mid, key=channel.key, server=self.config.hostname)
+        request = HeartbeatReq(mid=channel.mid, key=channel.key, server=self.config.hostname, session=channel.session)
+        if channel.guard is not None:
+            channel.guard.refreshing += 1
         self._logic.call(HEARTBEAT, request).add_done_callback(partial(self._refreshed, channel))
 
     def _refreshed(self, channel: Channel, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
             self.counters.add("refresh_errors")
             channel.refresh_at = 0.0  # again at the next heartbeat
+        guard = channel.guard
+        if guard is not None:
+            guard.refreshing -= 1
+            if guard.ended is not None and not guard.refreshing:
+                guard.ended()
+                self._settle()
 
-    def _end_session(self, channel: Channel) -> None:
+    def _end_session(self, channel: Channel, reason: str) -> None:
         self.hub.remove(channel)
-        if channel.guard is not None:
-            self.guards.end(channel.guard)
-        if channel.registered:
-            channel.registered = False
+        guard = channel.guard
+        if guard is not None:
+            self.guards.end(guard)
+        if not channel.registered:
+            return
+        channel.registered = False
+        self.counters.add("disconnected")
+        tell = partial(self._disconnect, channel.mid, channel.key, channel.session, reason)
+        if guard is not None and guard.refreshing:
+            # A refresh that another logic carries out later than the end would bring the session back there.
+            self._pending += 1
+            guard.ended = tell
+        else:
+            tell()
+
+    def _end_replaced(self, channel: Channel) -> None:
+        """End a session whose key another one has now, which owns the mapping in logic."""
+        channel.registered = False
+        if channel.session:
             self.counters.add("disconnected")
-            self._disconnect(channel.mid, channel.key)
+            self._disconnect(channel.mid, channel.key, channel.session, "replaced")
+        channel.close("replaced")
 
-    def _disconnect(self, mid: int, key: str) -> None:
+    def _disconnect(self, mid: int, key: str, session: int, reason: str) -> None:
+        """Tell logic that a session is over; once for every one that it has made."""
         self._pending += 1
-        future = self._logic.call(DISCONNECT, DisconnectReq(mid=mid, key=key, server=self.config.hostname))
-        future.add_done_callback(partial(self._disconnected, key))
+        request = DisconnectReq(mid=mid, key=key, server=self.config.hostname)
+        replaced = reason == "replaced"
+        if session:
+            request.session, request.reason, request.replaced = session, reason, replaced
+        future = self._logic.call(DISCONNECT, request)
+        future.add_done_callback(partial(self._disconnected, None if replaced else key))
 
-    def _disconnected(self, key: str, future: asyncio.Future[Any]) -> None:
+    def _disconnected(self, key: str | None, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
             self.counters.add("disconnect_errors")
-        heir = self.hub.channels.get(key)
+        heir = self.hub.channels.get(key) if key is not None else None
         if heir is not None:
             # It came while the old session went: logic may have removed what it had just written for the new one.
             self._refresh(heir)
-        self.settle()
+        self._settle()

@@ -7,9 +7,10 @@ its old bucket is due, and put into its new one. Time is passed in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["DeadlineWheel", "HasDeadline"]
+__all__ = ["DeadlineWheel", "HasDeadline", "RunningClock"]
 
 
 class HasDeadline(Protocol):
@@ -80,3 +81,37 @@ class DeadlineWheel(Generic[T]):
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
+
+
+class RunningClock:
+    """Seconds in which this process ran, without those in which it stood still.
+
+    A machine takes processors away, an operator pauses a process: a deadline
+    of a client that went on meanwhile would measure us and not the client, as
+    what it has sent waits unread.
+
+    Args:
+        time: Source of seconds that never fall.
+        tick_s: Time between two calls of tick(); one that comes more than this late tells of a standstill.
+    """
+
+    __slots__ = ("_stood_still_s", "_tick_s", "_ticked", "_time")
+
+    def __init__(self, time: Callable[[], float], tick_s: float = 0.1) -> None:
+        self._time = time
+        self._tick_s = tick_s
+        self._ticked = time()
+        self._stood_still_s = 0.0
+
+    def now(self) -> float:
+        """Return the seconds; those of a standstill are in them until the tick that ends it."""
+        return self._time() - self._stood_still_s
+
+    def tick(self) -> float:
+        """Note that the process runs, and return now()."""
+        at = self._time()
+        late_s = at - self._ticked - self._tick_s
+        self._ticked = at
+        if late_s > self._tick_s:
+            self._stood_still_s += late_s
+        return at - self._stood_still_s

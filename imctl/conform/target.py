@@ -112,7 +112,7 @@ async def probe(target: Target) -> None:
     problems = await asyncio.gather(*(_probe_one(part, address) for part, address in target.given().items()))
     found = [problem for problem in problems if problem]
     if found:
-        raise ClusterError("; ".join(found), hint="imctl ps, or check the addresses")
+        raise ClusterError("; ".join(found), hint="are they running, and are these their addresses?")
 
 
 async def _probe_one(part: str, address: str) -> str:

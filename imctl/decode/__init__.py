@@ -2,7 +2,7 @@
 
 from imctl.decode.items import Kind, Problem, Report, Row
 from imctl.decode.source import Source, SourceError, parse_bytes, parse_text
-from imctl.decode.walk import decode
+from imctl.decode.walk import Walk, decode, walk
 
 __all__ = [
     # items
@@ -16,5 +16,7 @@ __all__ = [
     "parse_bytes",
     "parse_text",
     # walk
+    "Walk",
     "decode",
+    "walk",
 ]

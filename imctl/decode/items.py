@@ -6,12 +6,17 @@ import enum
 import json
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 from protocol.bodies import parse_online, parse_operations, parse_token
 from protocol.errors import BodyError
 from protocol.operation import Operation, operation_name
 
 __all__ = ["Kind", "Problem", "Report", "Row", "body_note", "body_text"]
+
+
+_TEXT_CONTROLS = "\t\n\r\f\x1b"
+"""Those that a text may have: white space, and ESC, with which a colour begins."""
 
 
 class Kind(enum.Enum):
@@ -175,20 +180,28 @@ def body_note(op: int, body: bytes) -> str:
 def _one_line(body: bytes) -> str:
     if body[:1] in (b"{", b"["):
         try:
-            return json.dumps(json.loads(body), ensure_ascii=False, separators=(",", ":"))
+            return _visible(json.dumps(json.loads(body), ensure_ascii=False, separators=(",", ":")))
         except (ValueError, RecursionError):
             pass
     text = _printable(body)
     if text is None:
         return f"hex {body.hex(' ', -4)}"
-    # What a terminal would act on is shown as an escape.
+    return _visible(text)
+
+
+def _visible(text: str) -> str:
+    """Return text in one line, with what a terminal would act on as an escape."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _printable(body: bytes) -> str | None:
-    """Return the text of a body, None when it is no text."""
+    """Return the text of a body, None when it is no text: not UTF-8, or with a control that no text has."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
         return None
-    return text if all(letter.isprintable() or letter in "\t\r\n" for letter in text) else None
+    if text.isprintable():
+        return text
+    return None if any(category(letter) == "Cc" and letter not in _TEXT_CONTROLS for letter in text) else text

@@ -6,14 +6,15 @@ byte, this one explains it and goes on where frames begin again.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from imctl.decode.items import Kind, Problem, Report, Row, body_note
 from imctl.decode.ws import WebSocketWalker
 from protocol.frame import HEADER, HEADER_LEN, MAX_BODY
 from protocol.operation import Operation
 
-__all__ = ["decode"]
+__all__ = ["Walk", "decode", "walk"]
 
 _PROBE_BYTES = 65536
 _FROM_CLIENT = frozenset(
@@ -23,7 +24,22 @@ _INT32_MIN = -(2**31)
 _HEADER_LEN_BYTES = HEADER_LEN.to_bytes(2, "big")
 
 
-def decode(data: bytes, *, ws: bool | None = None) -> Report:
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Some input that is being explained.
+
+    Args:
+        transport: `tcp` or `ws`.
+        size: Bytes of input.
+        items: Rows and problems by offset, each made when it is asked for; can be gone through once.
+    """
+
+    transport: str
+    size: int
+    items: Iterator[Row | Problem]
+
+
+def walk(data: bytes, *, ws: bool | None = None) -> Walk:
     """Explain bytes of a connection between a client and a comet, one direction or a mix of both.
 
     Args:
@@ -33,7 +49,13 @@ def decode(data: bytes, *, ws: bool | None = None) -> Report:
     if ws is None:
         ws = _is_websocket(data)
     items = _walk_ws(data) if ws else _walk_tcp(data, 0, 0, len(data))
-    return Report("ws" if ws else "tcp", len(data), tuple(items))
+    return Walk("ws" if ws else "tcp", len(data), items)
+
+
+def decode(data: bytes, *, ws: bool | None = None) -> Report:
+    """Explain bytes as walk() does, all of them at once."""
+    found = walk(data, ws=ws)
+    return Report(found.transport, found.size, tuple(found.items))
 
 
 def _is_websocket(data: bytes) -> bool:
@@ -43,14 +65,14 @@ def _is_websocket(data: bytes) -> bool:
     return _understood(_walk_ws(head)) > _understood(_walk_tcp(head, 0, 0, len(head)))
 
 
-def _understood(items: list[Row | Problem]) -> int:
+def _understood(items: Iterable[Row | Problem]) -> int:
     """Return how many bytes are in rows; fragments, which random bytes make up easily, do not count."""
     return sum(
         item.size for item in items if isinstance(item, Row) and not item.depth and item.kind is not Kind.FRAGMENT
     )
 
 
-def _walk_ws(data: bytes) -> list[Row | Problem]:
+def _walk_ws(data: bytes) -> Iterator[Row | Problem]:
     return WebSocketWalker(data, _walk_container).walk()
 
 
@@ -60,29 +82,26 @@ def _walk_container(body: bytes, offset: int) -> list[Row | Problem]:
     return [replace(item, depth=1) if isinstance(item, Problem) else item for item in items]
 
 
-def _walk_tcp(data: bytes, base: int, depth: int, end: int) -> list[Row | Problem]:
+def _walk_tcp(data: bytes, base: int, depth: int, end: int) -> Iterator[Row | Problem]:
     """Walk frames back to back; `base` is where the data begins in the input."""
-    items: list[Row | Problem] = []
     position = 0
     while position < end:
         left = end - position
         if left < HEADER_LEN:
-            items.append(
-                Problem(
-                    base + position,
-                    left,
-                    f"{left} byte{'s' * (left > 1)} left, too few for a header",
-                    f"{HEADER_LEN} bytes",
-                    "the input may have been cut here",
-                    incomplete=True,
-                )
+            yield Problem(
+                base + position,
+                left,
+                f"{left} byte{'s' * (left > 1)} left, too few for a header",
+                f"{HEADER_LEN} bytes",
+                "the input may have been cut here",
+                incomplete=True,
             )
-            break
+            return
         pack_len, header_len, ver, op, seq = HEADER.unpack_from(data, position)
         size = max(pack_len, HEADER_LEN)
         if header_len != HEADER_LEN or pack_len < _INT32_MIN + HEADER_LEN:
             following = _next_header(data, position, end)
-            items.append(_bad_header(data[position:following], base, position, following, end, pack_len, header_len))
+            yield _bad_header(data[position:following], base, position, following, end, pack_len, header_len)
             position = following
             continue
         if size > left:
@@ -91,18 +110,17 @@ def _walk_tcp(data: bytes, base: int, depth: int, end: int) -> list[Row | Proble
                 what = f"pack length {pack_len} reaches over a frame that begins at offset {base + following}"
                 hint = f"was it meant to be {following - position}? goim would wait for more bytes"
                 expected = "the length of header and body together"
-                items.append(Problem(base + position, following - position, what, expected, hint))
+                yield Problem(base + position, following - position, what, expected, hint)
                 position = following
                 continue
-            items.append(_incomplete(base + position, left, pack_len, op))
-            break
+            yield _incomplete(base + position, left, pack_len, op)
+            return
         body = data[position + HEADER_LEN : position + size]
         inner, about = _container(op, body, base + position + HEADER_LEN, depth)
         note = "; ".join(filter(None, [_length_note(pack_len, op), about, body_note(op, body)]))
-        items.append(Row(Kind.FRAME, base + position, size, depth, ver, op, seq, body, note=note, inner=len(inner)))
-        items += inner
+        yield Row(Kind.FRAME, base + position, size, depth, ver, op, seq, body, note=note, inner=len(inner))
+        yield from inner
         position += size
-    return items
 
 
 def _container(op: int, body: bytes, offset: int, depth: int) -> tuple[list[Row | Problem], str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from imctl.decode.items import Kind, Problem, Row, body_note
 from protocol.errors import UpgradeError
@@ -36,15 +36,17 @@ class WebSocketWalker:
         self._parts: list[tuple[int, bytes]] = []  # offset and payload of the fragments so far
         self._message_at = 0  # where the first of them begins
 
-    def walk(self) -> _Items:
-        """Return rows and problems by offset."""
+    def walk(self) -> Iterator[Row | Problem]:
+        """Yield rows and problems by offset, those of a frame once the next is asked for."""
         position = 0
         while position < len(self._data):
             position = self._head(position) if self._is_http(position) else self._frame(position)
+            yield from self._items
+            self._items.clear()
         if self._parts:
             size = sum(len(payload) for _, payload in self._parts)
             self._incomplete(position, 0, f"a message of {size} bytes so far has no last fragment", "a frame with FIN")
-        return self._items
+        yield from self._items
 
     def _is_http(self, position: int) -> bool:
         # Both G and H have a reserved bit set, so no frame begins with them.

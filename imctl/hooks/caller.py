@@ -6,19 +6,20 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from imctl.errors import ImctlError
 from imctl.hooks.contract import HookError
+from imctl.hooks.threads import Outcome, Threads
 
-__all__ = ["HookFailedError", "Point", "PointStats", "Threads"]
+__all__ = ["HookFailedError", "Point", "PointStats"]
 
 _T = TypeVar("_T")
 
 _MAX_UNDER_WAY = 1000
-"""Calls of one method at a time; those that were given up and go on all the same are among them."""
+"""Calls of one method at a time: those that wait for a thread, and those that were given up and go on all the same,
+are among them."""
 
 
 class HookFailedError(ImctlError):
@@ -39,7 +40,10 @@ class HookFailedError(ImctlError):
 
 @dataclass(slots=True)
 class PointStats:
-    """What the calls of one method came to; times in ns, from the call to its answer or its limit."""
+    """What the calls of one method came to; times in ns, from the call to its answer or its limit.
+
+    `under_way` counts calls until they have ended, whether or not anybody still waits for them.
+    """
 
     calls: int = 0
     failed: int = 0
@@ -53,8 +57,11 @@ class Point(Generic[_T]):
     """One method of one hook.
 
     A coroutine function runs in the event loop and must not block it; a plain
-    function runs in a thread. A call over its limit is cancelled and no longer
-    waited for, even when it does not end.
+    function runs in a thread. A call over its limit is no longer waited for,
+    even when it does not end: a coroutine is cancelled, a function that waits
+    for a thread is not begun, and one that runs goes on.
+
+    Whatever a hook raises is a failure of that call and nothing else, SystemExit included.
 
     Args:
         name: `NAME.method`, for errors.
@@ -72,7 +79,7 @@ class Point(Generic[_T]):
         self._reply_type = reply_type
         self._threads = threads
         self._is_async = inspect.iscoroutinefunction(function)
-        self._left: set[asyncio.Future[Any]] = set()
+        self._left: set[asyncio.Future[Outcome]] = set()
 
     async def call(self, event: object, deadline_s: float) -> _T:
         """Return the hook's reply.
@@ -88,6 +95,9 @@ class Point(Generic[_T]):
         if stats.under_way >= _MAX_UNDER_WAY:
             stats.failed += 1
             raise HookFailedError(self.name, "busy", f"{stats.under_way} calls are under way already")
+        if not self._is_async and self._threads.are_stuck:
+            stats.failed += 1
+            raise HookFailedError(self.name, "busy", "every thread of the hook is held by a call that hangs")
         begin_ns = time.monotonic_ns()
         stats.calls += 1
         try:
@@ -104,10 +114,10 @@ class Point(Generic[_T]):
     async def _answer(self, event: object, deadline_s: float) -> _T:
         loop = asyncio.get_running_loop()
         begin_s = loop.time()
-        work: asyncio.Future[Any] = (
-            loop.create_task(self._function(event), name=f"hook {self.name}")
+        work: asyncio.Future[Outcome] = (
+            loop.create_task(self._contained(event), name=f"hook {self.name}")
             if self._is_async
-            else asyncio.ensure_future(loop.run_in_executor(self._threads.executor, self._function, event))
+            else self._threads.run(self._function, event, deadline_s)
         )
         self.stats.under_way += 1
         self._left.add(work)
@@ -115,52 +125,43 @@ class Point(Generic[_T]):
         try:
             await asyncio.wait((work,), timeout=max(deadline_s - begin_s, 0.0))
         except asyncio.CancelledError:
-            work.cancel()
+            self._give_up(work)
             raise
-        if not work.done():
-            work.cancel()
+        if not work.done() or work.cancelled():
+            self._give_up(work)
             self.stats.timeouts += 1
             raise HookFailedError(self.name, "timeout", f"no answer within {deadline_s - begin_s:.3g} s")
-        if work.cancelled():
-            raise HookFailedError(self.name, "error", "it cancelled itself")
-        error = work.exception()
+        return self._checked(work.result())
+
+    async def _contained(self, event: object) -> Outcome:
+        try:
+            return Outcome(await self._function(event))
+        except BaseException as exc:  # also its cancellation: nobody waits for the answer then
+            return Outcome(error=exc)
+
+    def _give_up(self, work: asyncio.Future[Outcome]) -> None:
+        if self._is_async:
+            work.cancel()
+        else:
+            self._threads.give_up(work)
+
+    def _checked(self, outcome: Outcome) -> _T:
+        reply, error = outcome.value, outcome.error
         if isinstance(error, HookError):
             raise HookFailedError(self.name, "refused", error.message) from error
         if error is not None:
-            raise HookFailedError(self.name, "error", f"{type(error).__name__}: {error}") from error
-        reply = work.result()
+            text = f": {error}" if str(error) else ""
+            raise HookFailedError(self.name, "error", f"{type(error).__name__}{text}") from error
         if not isinstance(reply, self._reply_type):
             raise HookFailedError(
                 self.name, "wrong_type", f"returned {type(reply).__name__}; expected {self._wanted()}"
             )
         return reply  # type: ignore[return-value]  # a tuple of types stands for their union
 
-    def _ended(self, work: asyncio.Future[Any]) -> None:
+    def _ended(self, work: asyncio.Future[Outcome]) -> None:
         self.stats.under_way -= 1
         self._left.discard(work)
-        if not work.cancelled():
-            work.exception()  # seen: one that fails after its limit has been told as a timeout
 
     def _wanted(self) -> str:
         types = self._reply_type if isinstance(self._reply_type, tuple) else (self._reply_type,)
         return " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
-
-
-class Threads:
-    """The threads of one hook's plain functions, made when the first is called; a hung one holds up its hook alone."""
-
-    def __init__(self, name: str, count: int = 8) -> None:
-        self._name = name
-        self._count = count
-        self._executor: ThreadPoolExecutor | None = None
-
-    @property
-    def executor(self) -> ThreadPoolExecutor:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(self._count, thread_name_prefix=f"hook {self._name}")
-        return self._executor
-
-    def close(self) -> None:
-        """Let them end; what is under way is not waited for."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)

@@ -47,11 +47,21 @@ class Deliverer(Protocol):
         With a mid it has to be that user's connection, or it is UNKNOWN: a key can change hands.
         """
 
+    async def find(self, server: str, key: str, *, mid: int = 0) -> tuple[Delivery, int]:
+        """Ask whether the comet has the connection, as deliver() without messages; return its session as well.
+
+        See ClientEvent.session; 0 when there is none, or the comet does not tell.
+        """
+
     async def sessions(self, mids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:
         """Return {mid: {key: server}} of the users that are online."""
 
-    async def kick(self, server: str, keys: Sequence[str], reason: str) -> bool:
-        """Close connections; False when the comet could not be reached, or is not one of ours."""
+    async def kick(self, server: str, keys: Sequence[str], reason: str, *, sessions: Sequence[int] = ()) -> bool:
+        """Close connections; False when the comet could not be reached, or is not one of ours.
+
+        Each is closed that pushes reach. With `sessions`, the one of each key (see ClientEvent.session), it is that
+        session alone which ends, even when its comet has not heard yet that it began.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,7 @@ class SessionReply:
         action: Take it or not.
         key: Its key; None keeps the one it asks for, empty makes a new UUID.
         kick: Keys of sessions that end before this one begins: of `others`, or the key it asks for.
+            A session of the user under this one's key on its comet ends in any case.
         reason: Why it is rejected, for logs and stats.
     """
 
@@ -336,20 +337,26 @@ class ClientEvent:
     connected: logic has taken it in; its comet does not route to it yet.
     registered: its comet routes to it now: what is pushed from here on arrives.
         Only our own comets tell; of a Go comet it is assumed half a second after connected.
-    refreshed: its comet has kept it alive, every 10 to 30 minutes.
-    disconnected: it is gone.
+    refreshed: its comet has kept it alive, at a heartbeat of its client every 10 to 15
+        minutes (10 to 30 on a Go comet, and with `compat = goim`).
+    disconnected: it is gone; told once for each that was told as connected, as long as its comet lives.
 
     Args:
         mid: Who.
         key: Which connection.
         server: On which comet.
         again: registered only: told before, and again because logic was away in between.
+        session: Differs for each session, also under one key; 1 to 2**61 - 1. What is told of a session may come after
+            its key has begun the next one, and from another logic. 0: not known, since it is on a Go comet.
+        reason: disconnected only: why, see docs/hooks.md; empty for a Go comet.
     """
 
     mid: int
     key: str
     server: str
     again: bool = False
+    session: int = 0
+    reason: str = ""
 
 
 POINTS: Mapping[str, tuple[type, ...]] = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from imctl.errors import StartError
-from imctl.hooks.caller import HookFailedError, Point, Threads
+from imctl.hooks.caller import HookFailedError, Point
 from imctl.hooks.context import HookContext
 from imctl.hooks.contract import (
     POINTS,
@@ -33,6 +34,7 @@ from imctl.hooks.contract import (
 )
 from imctl.hooks.loader import LoadedHook
 from imctl.hooks.notices import Notices
+from imctl.hooks.threads import Threads
 from imctl.node import Counters
 from imctl.ratelog import LimitedLogger
 
@@ -71,7 +73,9 @@ class Hooks:
                 name = f"{hook.name}.{method}"
                 point: Point[Any] = Point(name, getattr(hook.hook, method), POINTS[method], self._threads[hook.name])
                 self._points[method].append((hook, point))
-        self._notices = Notices(self._tell, drops)
+        self._notices = {
+            hook.name: Notices(partial(self._tell, hook), drops, f"hooks.{hook.name}.notices_full") for hook in loaded
+        }
         self._started: list[LoadedHook] = []
 
     def provider(self, kind: type[_P]) -> _P | None:
@@ -92,29 +96,26 @@ class Hooks:
             StartError: a hook could not start, or not within 30 s.
         """
         for hook in self._loaded:
-            start = getattr(hook.hook, "start", None)
-            if callable(start):
+            if callable(getattr(hook.hook, "start", None)):
                 try:
-                    async with asyncio.timeout(_START_S):
-                        await start(context(hook.name))
-                except Exception as exc:
-                    detail = exc.message if isinstance(exc, HookError) else f"{type(exc).__name__}: {exc}"
-                    hint = exc.hint if isinstance(exc, HookError) else ""
-                    raise StartError(f"hook {hook.name} ({hook.source}) cannot start: {detail}", hint=hint) from exc
+                    await self._once(hook, "start", _START_S, context(hook.name))
+                except HookFailedError as exc:
+                    hint = exc.__cause__.hint if isinstance(exc.__cause__, HookError) else ""
+                    raise StartError(f"hook {hook.name} ({hook.source}) cannot start: {exc.detail}", hint=hint) from exc
             self._started.append(hook)
 
     async def stop(self) -> None:
         """Tell what is still to be told, then stop every hook that was started; safe to call twice."""
-        await self._notices.close()
+        await asyncio.gather(*(notices.close() for notices in self._notices.values()))
         started, self._started = self._started, []
         for hook in reversed(started):
-            stop = getattr(hook.hook, "stop", None)
-            if callable(stop):
+            if callable(getattr(hook.hook, "stop", None)):
                 try:
-                    async with asyncio.timeout(_STOP_S):
-                        await stop()
-                except Exception:
-                    logging.getLogger(__name__).exception("hook %s could not stop", hook.name)
+                    await self._once(hook, "stop", _STOP_S)
+                except HookFailedError as exc:
+                    logging.getLogger(__name__).error(
+                        "hook %s could not stop: %s", hook.name, exc.detail, exc_info=exc.__cause__
+                    )
         for threads in self._threads.values():
             threads.close()
 
@@ -137,6 +138,20 @@ class Hooks:
     def deadline_s(self) -> float:
         """Return until when hooks may take for a question that begins now, in the loop's time."""
         return asyncio.get_running_loop().time() + self._timeout_s
+
+    async def _once(self, hook: LoadedHook, method: str, limit_s: float, *args: object) -> None:
+        """Call a method that is no point of its own, with the same care as one.
+
+        Raises:
+            HookFailedError: it raised, or did not end within `limit_s`.
+        """
+        function = getattr(hook.hook, method)
+
+        async def call(_: object) -> object:
+            return await function(*args)
+
+        point: Point[object] = Point(f"{hook.name}.{method}", call, object, self._threads[hook.name])
+        await point.call(None, asyncio.get_running_loop().time() + limit_s)
 
     # --- questions ----------------------------------------------------------
 
@@ -218,15 +233,14 @@ class Hooks:
 
     def tell(self, method: str, event: ClientEvent) -> None:
         """Tell of an event, in the background; those of one connection are told in their order."""
-        if self._points[method]:
-            self._notices.put(method, event)
-
-    async def _tell(self, method: str, event: ClientEvent) -> None:
         for hook, point in self._points[method]:
-            try:
-                await point.call(event, self.deadline_s())
-            except HookFailedError as exc:
-                self._failed(hook, exc)
+            self._notices[hook.name].put(point, event)
+
+    async def _tell(self, hook: LoadedHook, point: Point[None], event: ClientEvent) -> None:
+        try:
+            await point.call(event, self.deadline_s())
+        except HookFailedError as exc:
+            self._failed(hook, exc)
 
     def _failed(self, hook: LoadedHook, exc: HookFailedError) -> str:
         """Count and log a failure; return its reason."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,7 +41,7 @@ class _Answer(BaseModel):
     mid: int = Field(ge=-(2**63), lt=2**63)
     key: str = ""
     room: str = ""
-    accepts: list[int] = []
+    accepts: list[Annotated[int, Field(ge=-(2**31), lt=2**31)]] = []
     rooms: list[str] | None = None
 
 
@@ -55,12 +55,16 @@ class HttpAuthenticator:
         secret_env: Environment variable whose value is sent as `Authorization: Bearer`; empty for none.
 
     Raises:
-        ConfigError: the URL is not one of http, or the variable is empty.
+        ConfigError: the URL is not one of http, a number is not above 0, or the variable is empty.
     """
 
     def __init__(self, url: str, timeout_s: float = 2.0, connections: int = 100, secret_env: str = "") -> None:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"hook http: url is {url!r}; expected http://... or https://...")
+        if timeout_s <= 0:
+            raise ConfigError(f"hook http: timeout_s is {timeout_s:g}; expected more than 0")
+        if connections < 1:
+            raise ConfigError(f"hook http: connections is {connections}; expected 1 or more")
         self._url = url
         self._timeout_s = timeout_s
         self._connections = connections
@@ -130,7 +134,7 @@ def _answer(status: int, body: bytes) -> Identity | Refusal:
 def _reason(body: bytes) -> str:
     try:
         document: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested deeply
         return ""
     reason = document.get("reason", "") if isinstance(document, dict) else ""
     return str(reason)[:200]

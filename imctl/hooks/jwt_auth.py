@@ -34,6 +34,7 @@ __all__ = ["JwtAuthenticator"]
 
 _MAX_TOKEN_BYTES = 16_384
 _MID_MAX = 2**63 - 1
+_MID_DIGITS = len(str(_MID_MAX))
 
 # From PyJWT's errors, the most special first, to the reasons that are counted.
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
@@ -91,6 +92,8 @@ class JwtAuthenticator:
         require_exp: bool = True,
         cookie: str = "",
     ) -> None:
+        if leeway_s < 0:
+            raise ConfigError(f"hook jwt: leeway_s is {leeway_s:g}; expected 0 or more")
         given = [bool(secret_env), secret_file is not None, public_key_file is not None, jwks_file is not None]
         if sum(given) != 1:
             expected = "secret_env, secret_file, public_key_file, jwks_file"
@@ -194,7 +197,9 @@ class JwtAuthenticator:
 def _mid(value: Any, claim: str) -> int:
     """Return the user id of a claim. Any: JSON."""
     if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value[:20])
+        digits = value.lstrip("0") or "0"
+        # All of them or none: some of the digits are another user.
+        value = int(digits) if len(digits) <= _MID_DIGITS else value
     if type(value) is not int or not 0 < value <= _MID_MAX:
         raise ValueError(f"claim {claim} is {str(value)[:40]!r}; expected a user id above 0")
     return value

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -111,7 +112,7 @@ def _module(name: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:  # a script may end itself
         raise ConfigError(f"hook {name}: cannot be imported: {type(exc).__name__}: {exc}") from exc
 
 
@@ -124,7 +125,7 @@ def _file(name: str) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise ConfigError(f"hook {name}: cannot be imported: {type(exc).__name__}: {exc}") from exc
     return module
 
@@ -139,7 +140,7 @@ def _attribute(module: ModuleType, attribute: str, reference: str) -> Callable[.
 def _entry(entry: EntryPoint) -> Callable[..., Any]:
     try:
         return typing.cast(Callable[..., Any], entry.load())
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise ConfigError(f"hook {entry.name}: {entry.value} cannot be imported: {exc}") from exc
 
 
@@ -166,7 +167,7 @@ def _make(factory: Callable[..., Any], reference: str, options: Mapping[str, str
         return typing.cast(object, factory(**arguments))
     except ConfigError:
         raise
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise ConfigError(f"hook {reference}: cannot be made: {type(exc).__name__}: {exc}") from exc
 
 
@@ -177,7 +178,11 @@ def _convert(reference: str, name: str, text: str, kind: Any) -> Any:
     if typing.get_origin(kind) in (tuple, list, frozenset, set):
         value = [part.strip() for part in text.split(",") if part.strip()]
     try:
-        return TypeAdapter(kind).validate_python(value)
+        found = TypeAdapter(kind).validate_python(value)
     except ValidationError as exc:
         problem = exc.errors()[0]["msg"]
         raise ConfigError(f"hook {reference}: option {name} is {text!r}: {problem}") from exc
+    if isinstance(found, float) and not math.isfinite(found):
+        # Every comparison with nan is false: a limit of it would be none.
+        raise ConfigError(f"hook {reference}: option {name} is {text!r}; expected a number")
+    return found

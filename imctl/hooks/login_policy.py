@@ -32,11 +32,12 @@ class LoginPolicy:
 
     async def open_session(self, event: SessionEvent) -> SessionReply:
         """See SessionPolicy.open_session."""
-        # A session under the same key on the same comet is replaced there, which needs no kick.
-        others = {key for key, server in event.others.items() if (key, server) != (event.key, event.server)}
-        if others and self._duplicate == "reject":
+        others = frozenset(event.others)
+        # The same key on the same comet: the client is back before its comet has noticed that it was gone.
+        own = frozenset({event.key}) if event.others.get(event.key) == event.server else frozenset()
+        if others - own and self._duplicate == "reject":
             return SessionReply(Action.REJECT, reason="already_logged_in")
-        kick = frozenset(others) if self._duplicate == "kick" else frozenset()
+        kick = {"kick": others, "reject": own, "allow": frozenset()}[self._duplicate]
         if self._keys == "new" or (self._keys == "unique" and event.taken_on and event.key not in kick):
             return SessionReply(key="", kick=kick)
         return SessionReply(kick=kick)

@@ -16,6 +16,7 @@ In a pattern `*` is any text, `?` any character, and `${mid}` the user's id.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,6 +27,8 @@ from imctl.hooks.contract import HookError, RoomEvent, RoomReply
 from imctl.hooks.watched_file import WatchedFile
 
 __all__ = ["RoomAllowList", "dump_grant"]
+
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
 _Rules = Mapping[str, frozenset[int] | None]
 """Who a pattern is for; None is everybody."""
@@ -101,9 +104,19 @@ def _granted(grant: bytes) -> list[str]:
 def _parse(data: bytes) -> _Rules:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML whose numbers are plain decimals: there 017 is 15, 1_0 is 10 and 1:30 is 90, which are other users."""
+
+        def decimal(self, node: yaml.Node) -> int:
+            text = str(node.value)
+            if not _DECIMAL.fullmatch(text):
+                raise ValueError(f"line {node.start_mark.line + 1}: {text[:40]}: expected digits without a 0 in front")
+            return int(text)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.decimal)
     try:
-        document: Any = yaml.safe_load(data)
-    except yaml.YAMLError as exc:
+        document: Any = yaml.load(data, Loader)
+    except (yaml.YAMLError, RecursionError) as exc:
         raise ValueError(f"not YAML: {exc}") from exc
     if not isinstance(document, dict):
         raise ValueError("expected `pattern: all` or `pattern: [mid, ...]` lines")

@@ -44,6 +44,7 @@ class WatchedFile(Generic[_T]):
         except (OSError, ValueError) as exc:
             raise ConfigError(f"{path}: {exc}") from exc
         self._looked_s = clock()
+        self._problem = ""
 
     def value(self) -> _T:
         """Return what the file says; while it cannot be read or parsed, what it said before."""
@@ -57,11 +58,17 @@ class WatchedFile(Generic[_T]):
         try:
             mark = self._mark()
             if mark != self._seen:
-                self._seen = mark
                 self._value = self._parse(self._path.read_bytes())
+                # Only now: a file that could not be read may be as old and as long when it can be.
+                self._seen = mark
                 logger.info("%s has changed and counts from now on", self._path)
+            elif self._problem:
+                logger.info("%s is again as it was before", self._path)
+            self._problem = ""
         except (OSError, ValueError) as exc:
-            logger.warning("%s: %s; what it said before goes on", self._path, exc)
+            if str(exc) != self._problem:
+                self._problem = str(exc)
+                logger.warning("%s: %s; what it said before goes on", self._path, exc)
 
     def _mark(self) -> tuple[int, int, int]:
         stat = os.stat(self._path)

@@ -7,6 +7,12 @@ their order, and tries the first of them alone until it gets through. A push
 older than the retry time is then dropped and counted, and so is what comes
 while the queue is full.
 
+A record of the bus is held until its pushes are done, and a bus that sends
+only so many ahead would stand still for all comets because of one. So a push
+for a comet whose process has ended (PeerGoneError) is done at once, and
+stays in the queue: whoever was connected to that process when it was pushed
+is gone, and who comes back in time gets it all the same.
+
 A comet behind the batched link (or in this process) has one lane, as calls
 arrive in order. Unary calls do not: such a comet has many lanes with one call
 at a time, and the key or room of a push decides its lane.
@@ -25,10 +31,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from imctl.job.config import JobConfig
-from imctl.link.contract import Peer, PeerUnavailableError
+from imctl.link.contract import Peer, PeerGoneError, PeerUnavailableError
 from imctl.link.methods import BROADCAST_ROOM, Method
 from imctl.link.unary import UnaryPeer
 from imctl.node import Counters
@@ -55,11 +62,11 @@ class Push:
         request: Its request; several pushes may share one.
         order_key: Pushes with the same key stay in order.
         messages: How many messages are in it; of a push to keys, how many keys it has.
-        done: Called once, when the comet has answered or the push was dropped.
+        done: Called once, when the comet has answered or has ended, or the push was dropped.
         traces: Those of the messages that are followed; the request has them too.
     """
 
-    __slots__ = ("_done", "_more", "_request", "messages", "method", "order_key", "put_s", "size", "traces")
+    __slots__ = ("_done", "_more", "_request", "messages", "method", "order_key", "put_s", "released", "size", "traces")
 
     def __init__(
         self,
@@ -73,6 +80,8 @@ class Push:
         self.method = method
         self.order_key = order_key
         self.messages = messages
+        self.released = 0
+        """Of the messages, those that nobody else keeps any more."""
         self.size = len(request.proto.body)
         self.put_s = 0.0
         self.traces = traces
@@ -86,6 +95,7 @@ class Push:
             self._more = []
         self._more.append(later)
         self.messages += later.messages
+        self.released += later.released
         self.size += later.size
         if later.traces:
             self.traces = (*self.traces, *later.traces)
@@ -102,16 +112,29 @@ class Push:
             self._more = None
         return self._request
 
+    def release(self) -> None:
+        """Tell everybody whose message is in it that it is done, before it is."""
+        self.done()
+        self.released = self.messages
+
     def done(self) -> None:
-        """Tell everybody whose message is in it."""
-        self._done()
+        """Tell everybody whose message is in it and who was not told yet."""
+        self._tell()
         for push in self._more or ():
-            push._done()
+            push._tell()
+
+    def _tell(self) -> None:
+        done, self._done = self._done, _nothing
+        done()
 
 
 def _all_done(calls: list[Callable[[], None]]) -> None:
     for call in calls:
         call()
+
+
+def _nothing() -> None:
+    pass
 
 
 class CometQueue:
@@ -178,9 +201,11 @@ class CometQueue:
 
     def drop(self, push: Push, reason: str) -> None:
         """Count a push as lost, which is also an end of it."""
-        if not self._abandoned:
-            self._drops.add(reason, push.messages)
+        lost = push.released if self._abandoned else push.messages
+        if lost:
+            self._drops.add(reason, lost)
             self.traces.add(push.traces, Place.DROPPED, server=self.peer.name, reason=reason)
+        if not self._abandoned:
             push.done()
 
 
@@ -191,6 +216,7 @@ class _Lane:
         "_blocked",
         "_down_since_s",
         "_failed",
+        "_gone",
         "_in_flight",
         "_limit",
         "_loop",
@@ -216,6 +242,8 @@ class _Lane:
         self._blocked = False
         self._pumping = False
         self._down_since_s: float | None = None
+        # Whether the comet's process has ended, as far as is known.
+        self._gone = False
         self._retry_s = _FIRST_RETRY_S
         self._retry_handle: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -230,6 +258,8 @@ class _Lane:
         owner = self._owner
         owner.waiting += 1
         owner.waiting_bytes += push.size
+        if self._gone:
+            push.release()
         if push.method is BROADCAST_ROOM and owner.gathers_rooms:
             gathered = self._rooms.get(push.order_key)
             if gathered is not None:
@@ -314,6 +344,7 @@ class _Lane:
         else:
             self._failed.append(push)
             self._blocked = True
+            self._gone = isinstance(error, PeerGoneError)
         if self._failed:
             if not self._in_flight:
                 self._settle()
@@ -322,6 +353,7 @@ class _Lane:
 
     def _up(self) -> None:
         self._down_since_s = None
+        self._gone = False
         self._limit = self._window
         self._retry_s = _FIRST_RETRY_S
 
@@ -342,6 +374,8 @@ class _Lane:
         self._limit = 1
         while queue and now_s - max(queue[0].put_s, self._down_since_s) >= owner.config.comet_retry_s:
             self._drop_first()
+        if self._gone:
+            self._release_all()
         if queue:
             self._retry_handle = self._loop.call_later(self._retry_s, self._retry)
             self._retry_s = min(self._retry_s * 2, _MAX_RETRY_S)
@@ -353,6 +387,11 @@ class _Lane:
         self._blocked = False
         self._owner.counters.values["retries"] += 1
         self._pump()
+
+    def _release_all(self) -> None:
+        for push in (*self._queue, *chain.from_iterable(self._rooms.values())):
+            if push.released < push.messages:
+                push.release()
 
     def _drop_all(self) -> None:
         while self._queue:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from imctl.link.contract import Peer, PeerError
+from imctl.link.contract import Peer, PeerError, PeerGoneError, PeerUnavailableError
 from imctl.link.limits import CLIENT_OPTIONS, MAX_MESSAGE_BYTES, MAX_WAITING, OUTBOX_BYTES
 from imctl.link.local import LocalPeer, local_handlers
 from imctl.link.methods import OPEN_PATH, Method
@@ -35,6 +35,22 @@ _BUSY_CALLS = 4
 _PAUSE_S = 0.002
 # Longest wait of calls for the answer to the batch before theirs.
 _GATHER_S = 0.002
+# Whether anybody listens at an address is known at once, or not at all.
+_LOOK_S = 0.2
+
+
+async def _is_refused(address: str) -> bool:
+    """Whether nobody listens at an address; False when its machine does not say so."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(_LOOK_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):  # TimeoutError too
+        return False
+    writer.close()
+    return False
 
 
 def _set(future: asyncio.Future[None]) -> None:
@@ -45,6 +61,7 @@ def _set(future: asyncio.Future[None]) -> None:
 class StreamPeer:
     """A peer behind one batched stream, which is opened again whenever it ends.
 
+    Calls fail with PeerGoneError where nobody listens at the address any more.
     A call made while an attempt to connect is under way waits for its outcome;
     right after one that failed it fails at once, and later it brings the next
     attempt forward: a peer that is back is found when it is needed, not when
@@ -63,8 +80,9 @@ class StreamPeer:
         self._timeout_s = timeout_s
         self._outbox = Outbox()
         self._waiting = Waiting(f"{name} ({address})", timeout_s, self._forget_late)
-        # Why calls fail at once, "" while they are taken.
+        # Why calls fail at once, "" while they are taken; and how.
         self._refusal = ""
+        self._kind: type[PeerUnavailableError] = PeerUnavailableError
         self._connected = False
         self._fresh = True
         self._silent = False
@@ -102,7 +120,7 @@ class StreamPeer:
     def call(self, method: Method, request: Any) -> asyncio.Future[Any]:
         """See Peer.call; a full outbox fails with PeerError and code RESOURCE_EXHAUSTED."""
         if self._refusal and not self._bring_forward():
-            return failed(error_of(UNAVAILABLE, self._refusal))
+            return failed(self._kind(self._refusal, UNAVAILABLE))
         data: bytes = request.SerializeToString()
         outbox, waiting = self._outbox, self._waiting
         if len(waiting.entries) >= MAX_WAITING or outbox.waiting_bytes >= OUTBOX_BYTES:
@@ -118,6 +136,7 @@ class StreamPeer:
         """See Peer.close."""
         self._closed = True
         self._refusal = f"the link to {self.name} is closed"
+        self._kind = PeerUnavailableError
         self._connected = self._fresh = False
         self._fail_waiting(self._refusal)
         self._task.cancel()
@@ -129,9 +148,10 @@ class StreamPeer:
             self._refusal = ""
             reason = await self._session()
             self._fresh = False
-            if self._connected:
+            was_connected, self._connected = self._connected, False
+            self._kind = PeerGoneError if await _is_refused(self.address) else PeerUnavailableError
+            if was_connected:
                 backoff_s = _FIRST_BACKOFF_S
-                self._connected = False
                 logger.info("link to %s (%s) ended: %s", self.name, self.address, reason)
             self._fail_waiting(reason)
             self._tried_s = asyncio.get_running_loop().time()
@@ -240,7 +260,7 @@ class StreamPeer:
 
     def _fail_waiting(self, reason: str) -> None:
         self._outbox.clear()
-        self._waiting.fail_all(UNAVAILABLE, reason)
+        self._waiting.fail_all(UNAVAILABLE, reason, self._kind)
 
 
 def open_peer(name: str, address: str, *, batched: bool, timeout_s: float = 5.0) -> Peer:

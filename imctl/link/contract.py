@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from imctl.errors import ImctlError
 from imctl.link.methods import Method
 
-__all__ = ["Handler", "Handlers", "Peer", "PeerError", "PeerUnavailableError"]
+__all__ = ["Handler", "Handlers", "Peer", "PeerError", "PeerGoneError", "PeerUnavailableError"]
 
 Handler = Callable[[Any], Any | Awaitable[Any]]
 """Takes the request message; returns the reply, or an awaitable of it when it must wait.
@@ -51,6 +51,13 @@ class PeerUnavailableError(PeerError):
 
     def __init__(self, details: str, code: int = 14) -> None:
         super().__init__(details, code)
+
+
+class PeerGoneError(PeerUnavailableError):
+    """The peer's process has ended: its machine answers, and says that nobody listens at the peer's address.
+
+    Whoever was connected to it is not any more. It may come back, and is then another process.
+    """
 
 
 class Peer(Protocol):

@@ -76,12 +76,12 @@ class Waiting:
             self._sweep_handle = self._loop.call_later(self._timeout_s / _SWEEPS, self._sweep)
         return future
 
-    def fail_all(self, code: int, details: str) -> None:
-        """End every call with PeerUnavailableError."""
+    def fail_all(self, code: int, details: str, kind: type[PeerUnavailableError] = PeerUnavailableError) -> None:
+        """End every call with an error of this kind."""
         entries, self.entries = self.entries, {}
         for future, _ in entries.values():
             if not future.done():
-                future.set_exception(PeerUnavailableError(details, code))
+                future.set_exception(kind(details, code))
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
             self._sweep_handle = None

@@ -72,17 +72,31 @@ class CometLinks:
             return Delivery.UNREACHABLE
         return Delivery.TAKEN
 
+    async def find(self, server: str, key: str, *, mid: int = 0) -> tuple[Delivery, int]:
+        """See Deliverer.find."""
+        peer = self._pool.peers.get(server) if self._pool is not None else None
+        if peer is None:
+            return Delivery.UNREACHABLE, 0
+        if not self.is_ours(server):
+            return Delivery.TAKEN, 0
+        try:
+            reply = await peer.call(DELIVER, session.DeliverReq(key=key, mid=mid))
+        except PeerError as exc:
+            self._log.info("comet %s did not say whether it has a connection: %s", server, exc.details)
+            return Delivery.UNREACHABLE, 0
+        return _RESULTS[reply.result], reply.session
+
     async def sessions(self, mids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:
         """See Deliverer.sessions."""
         return await self._store.sessions_by_mid(mids)
 
-    async def kick(self, server: str, keys: Sequence[str], reason: str) -> bool:
+    async def kick(self, server: str, keys: Sequence[str], reason: str, *, sessions: Sequence[int] = ()) -> bool:
         """See Deliverer.kick."""
         peer = self._pool.peers.get(server) if self._pool is not None else None
         if peer is None:
             return False
         try:
-            await peer.call(KICK, session.KickReq(keys=keys, reason=reason))
+            await peer.call(KICK, session.KickReq(keys=keys, reason=reason, sessions=sessions))
         except PeerError as exc:
             self._log.info("comet %s did not close %d connections: %s", server, len(keys), exc.details)
             return False

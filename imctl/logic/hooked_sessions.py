@@ -5,12 +5,29 @@ other sessions (open_session, one login of a user after the other), may it be
 in its room (enter_room); then others are kicked, the session is stored, and
 the comet is told to ask again at change-room. All questions of one connect
 share one time limit.
+
+With a policy for logins, a user's logins are decided in an order, and what is
+left is what the policy says of that order, whatever overtakes what:
+
+- a login is decided under the user's hold: the sessions before it are read,
+  those that have to end are kicked, and their comets have answered, before it
+  is stored. So the store has every session that was decided before, unless it
+  is over, or its comet knows that it has to be;
+- a kick names the session, not only its key. Its comet ends it where it is: in
+  the tables, or once the answer to its connect is there (comet/guard.py). A
+  later session under the same key is another one, and stays;
+- the end of a session, told by its comet, takes the mapping of that session
+  away and no other, so it may come after the next login under its key;
+- a login that has its key from a session on its own comet kicks that one too:
+  the answers to both connects may be on their way, in any order;
+- a login that took so long that its hold may have ended is not made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -43,8 +60,13 @@ __all__ = ["HookedSessionHandlers"]
 _Message = Any
 """A protobuf message; the classes are made at run time."""
 
+_Kicks = Mapping[str, Mapping[str, int]]
+"""{server: {key: id of the session, 0 for whichever has the key}}."""
+
 _REGISTERED_REPLY = session.RegisteredReply()
 _MAX_AGAIN_MS = 2**32 - 1
+_SESSION_BITS = 61  # so few that a store can number connections without a session above them
+_DECIDE_S = 4.5  # a hold ends after 5 s
 _ASSUMED_REGISTERED_S = 0.5  # a Go comet does not tell; it has long done it by then
 
 
@@ -69,6 +91,7 @@ class HookedSessionHandlers(SessionHandlers):
         super().__init__(store, heartbeat_limit_ns, counters, drops)
         self._hooks = hooks
         self._comets = comets
+        self._keeps_ids = hooks.has("open_session")
 
     @property
     def handlers(self) -> dict[Method, Handler]:
@@ -83,18 +106,21 @@ class HookedSessionHandlers(SessionHandlers):
         """
         deadline_s = self._hooks.deadline_s()
         asked = await self._identify(request, deadline_s)
+        # A Go comet does not send it back, so nobody may expect it of one.
+        session_id = random.getrandbits(_SESSION_BITS) or 1 if self._comets.is_ours(request.server) else 0
         try:
             async with self._one_login(asked.mid):
+                until_s = asyncio.get_running_loop().time() + _DECIDE_S
                 identity, kick = await self._session(asked, request.server, deadline_s)
                 again_s = await self._room(identity, request.server, deadline_s)
                 await self._kick(identity, kick)
-                await self._store.add(identity.mid, identity.key, request.server)
+                await self._add(identity, request.server, session_id, until_s)
         except StoreError as exc:
             raise self._failed("logic.connect_store", exc) from exc
         self._counters.add("connects")
-        event = ClientEvent(identity.mid, identity.key, request.server)
+        event = ClientEvent(identity.mid, identity.key, request.server, session=session_id)
         self._hooks.tell("connected", event)
-        if not self._comets.is_ours(request.server):
+        if not session_id:
             asyncio.get_running_loop().call_later(_ASSUMED_REGISTERED_S, self._hooks.tell, "registered", event)
         return logic.ConnectReply(
             mid=identity.mid,
@@ -107,17 +133,20 @@ class HookedSessionHandlers(SessionHandlers):
                 ask_rooms=self._hooks.has("enter_room"),
                 again_ms=_milliseconds(again_s),
                 tell_registered=self._hooks.has("registered"),
+                id=session_id,
             ),
         )
 
     def disconnect(self, request: _Message) -> _Message | Awaitable[_Message]:
         """Let a client go; `has` says whether this server had it."""
-        self._hooks.tell("disconnected", ClientEvent(request.mid, request.key, request.server))
+        self._hooks.tell("disconnected", replace(_event(request), reason=request.reason))
+        if request.replaced:
+            return self._disconnected(False)  # the mapping is that of the session which has its key now
         return super().disconnect(request)
 
     def heartbeat(self, request: _Message) -> _Message | Awaitable[_Message]:
         """Keep a session alive."""
-        self._hooks.tell("refreshed", ClientEvent(request.mid, request.key, request.server))
+        self._hooks.tell("refreshed", _event(request))
         return super().heartbeat(request)
 
     async def receive(self, request: _Message) -> _Message:
@@ -128,8 +157,7 @@ class HookedSessionHandlers(SessionHandlers):
 
     def registered(self, request: _Message) -> _Message:
         """Note that a comet routes to a session now."""
-        event = ClientEvent(request.mid, request.key, request.server, request.again)
-        self._hooks.tell("registered", event)
+        self._hooks.tell("registered", replace(_event(request), again=request.again))
         return _REGISTERED_REPLY
 
     async def enter_room(self, request: _Message) -> _Message:
@@ -159,14 +187,11 @@ class HookedSessionHandlers(SessionHandlers):
             return self._store.hold(f"login:{mid}")
         return contextlib.nullcontext()
 
-    async def _session(
-        self, asked: Identity, server: str, deadline_s: float
-    ) -> tuple[Identity, Mapping[str, list[str]]]:
-        """Return the identity under its final key, and whom to kick: {server: keys}."""
+    async def _session(self, asked: Identity, server: str, deadline_s: float) -> tuple[Identity, _Kicks]:
+        """Return the identity under its final key, and whom to kick."""
         if not self._hooks.has("open_session"):
             return replace(asked, key=asked.key or str(uuid4())), {}
-        found = await self._store.sessions_by_mid((asked.mid,)) if asked.mid > 0 else {}
-        others = found.get(asked.mid, {})
+        others, ids = await self._sessions_of(asked.mid)
         holders = await self._store.servers_by_key((asked.key,)) if asked.key else {}
         taken_on = holders.get(asked.key, "")
         reply = await self._hooks.open_session(SessionEvent(asked.mid, asked.key, server, others, taken_on), deadline_s)
@@ -174,11 +199,21 @@ class HookedSessionHandlers(SessionHandlers):
             raise _refusal(reply.reason or "session_rejected", f"mid {asked.mid} has {len(others)} sessions")
         key = asked.key if reply.key is None else reply.key
         where = {**others, asked.key: taken_on} if taken_on else others
-        kick: dict[str, list[str]] = {}
-        for other in sorted(reply.kick):
+        ending = set(reply.kick)
+        if others.get(key) == server:
+            ending.add(key)
+        kick: dict[str, dict[str, int]] = {}
+        for other in sorted(ending):
             if other in where:
-                kick.setdefault(where[other], []).append(other)
+                kick.setdefault(where[other], {})[other] = ids.get(other, 0)
         return replace(asked, key=key or str(uuid4())), kick
+
+    async def _sessions_of(self, mid: int) -> tuple[Mapping[str, str], Mapping[str, int]]:
+        """Return a user's sessions, {key: server}, and their ids."""
+        if mid <= 0:
+            return {}, {}
+        found, ids = await asyncio.gather(self._store.sessions_by_mid((mid,)), self._store.session_ids(mid))
+        return found.get(mid, {}), ids
 
     async def _room(self, identity: Identity, server: str, deadline_s: float) -> float:
         if not identity.room or not self._hooks.has("enter_room"):
@@ -189,15 +224,34 @@ class HookedSessionHandlers(SessionHandlers):
             raise _refusal(reply.reason or "room_refused", f"mid {identity.mid}, room {identity.room}")
         return reply.again_s
 
-    async def _kick(self, identity: Identity, kick: Mapping[str, list[str]]) -> None:
+    async def _kick(self, identity: Identity, kick: _Kicks) -> None:
+        await asyncio.gather(*(self._kick_on(server, identity.mid, ids) for server, ids in kick.items()))
+
+    async def _kick_on(self, server: str, mid: int, ids: Mapping[str, int]) -> None:
         """End other sessions; where the comet cannot be reached they are at least no longer pushed to."""
-        for server, keys in kick.items():
-            if await self._comets.kick(server, keys, "another login"):
-                self._counters.add("kicked", len(keys))
-            else:
-                self._drops.add("logic.kick_failed", len(keys))
-            for key in keys:
-                await self._store.remove(identity.mid, key, server)
+        if await self._comets.kick(server, list(ids), "another login", sessions=list(ids.values())):
+            self._counters.add("kicked", len(ids))
+        else:
+            self._drops.add("logic.kick_failed", len(ids))
+        await asyncio.gather(*(self._store.remove(mid, key, server, session) for key, session in ids.items()))
+
+    async def _add(self, identity: Identity, server: str, session_id: int, until_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        mid, key = identity.mid, identity.key
+        if not self._keeps_ids:
+            await self._store.add(mid, key, server)
+            return
+        if loop.time() < until_s:
+            await self._store.add(mid, key, server, session_id)
+            if loop.time() < until_s:
+                return
+            await self._store.remove(mid, key, server, session_id)
+        self._drops.add("logic.login_too_late")
+        raise _refusal("login_too_late", f"mid {mid}: not decided within {_DECIDE_S:g} s")
+
+
+def _event(request: _Message) -> ClientEvent:
+    return ClientEvent(request.mid, request.key, request.server, session=request.session)
 
 
 def _refusal(reason: str, detail: str) -> PeerError:

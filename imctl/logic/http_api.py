@@ -220,7 +220,7 @@ class HttpApi:
     async def _kept(self, request: History | Offline | DeleteOffline) -> HttpReply:
         messages = self._messages
         if messages is None:
-            return self._failed(request.path, "no hook keeps messages here; imctl up --messages sqlite://")
+            return self._failed(request.path, "no hook keeps messages here; start it with --messages sqlite://")
         match request:
             case History(mid=mid, room=room, limit=limit, before=before):
                 found = await messages.history(mid=mid or None, room=room or None, limit=limit, before=before)

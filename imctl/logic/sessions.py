@@ -41,6 +41,7 @@ class SessionHandlers:
     def __init__(self, store: SessionStore, heartbeat_limit_ns: int, counters: Counters, drops: Counters) -> None:
         self._store = store
         self._now = store if isinstance(store, ImmediateStore) else None
+        self._keeps_ids = False  # of sessions, in the store
         self._heartbeat_limit_ns = heartbeat_limit_ns
         self._counters = counters
         self._drops = drops
@@ -76,13 +77,13 @@ class SessionHandlers:
         """Let a client go; `has` says whether this server had it."""
         if self._now is None:
             return self._disconnect_later(request)
-        return self._disconnected(self._now.remove_now(request.mid, request.key, request.server))
+        return self._disconnected(self._now.remove_now(request.mid, request.key, request.server, self._id_of(request)))
 
     def heartbeat(self, request: _Message) -> _Message | Awaitable[_Message]:
         """Keep a session alive; comets call this for each client every 10 to 30 minutes."""
         if self._now is None:
             return self._heartbeat_later(request)
-        self._now.refresh_now(request.mid, request.key, request.server)
+        self._now.refresh_now(request.mid, request.key, request.server, self._id_of(request))
         self._counters.add("refreshes")
         return _HEARTBEAT_REPLY
 
@@ -100,13 +101,14 @@ class SessionHandlers:
 
     async def _disconnect_later(self, request: _Message) -> _Message:
         try:
-            return self._disconnected(await self._store.remove(request.mid, request.key, request.server))
+            removed = await self._store.remove(request.mid, request.key, request.server, self._id_of(request))
         except StoreError as exc:
             raise self._failed("logic.disconnect_store", exc) from exc
+        return self._disconnected(removed)
 
     async def _heartbeat_later(self, request: _Message) -> _Message:
         try:
-            await self._store.refresh(request.mid, request.key, request.server)
+            await self._store.refresh(request.mid, request.key, request.server, self._id_of(request))
         except StoreError as exc:
             raise self._failed("logic.refresh_store", exc) from exc
         self._counters.add("refreshes")
@@ -125,6 +127,10 @@ class SessionHandlers:
     def _disconnected(self, has: bool) -> _Message:
         self._counters.add("disconnects")
         return logic.DisconnectReply(has=has)
+
+    def _id_of(self, request: _Message) -> int:
+        session: int = request.session
+        return session if self._keeps_ids else 0
 
     def _failed(self, reason: str, exc: StoreError) -> PeerError:
         self._drops.add(reason)

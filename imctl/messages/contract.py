@@ -9,7 +9,9 @@ A log keeps three things:
   registered, too old, or over a bound;
 - for each registered connection a *cursor*: up to which message of its user's
   queue it has been handed. A connection key has one cursor at most, so one that
-  comes back under another user leaves nothing behind under the first;
+  comes back under another user leaves nothing behind under the first. A cursor
+  is that of one session: what is said of the session before, under the same
+  key and perhaps late, does not touch it;
 - for each user and room a *history*: the last pushes, whatever became of them.
 
 Each call is atomic and takes effect in the order in which calls are made, also
@@ -20,7 +22,8 @@ call has returned, what it did survives the end of this process.
 
 Every call may raise StoreError. Then it has had no effect, unless the error is
 that no answer came. A log that is full refuses what would make it larger,
-loses nothing, and takes messages again as soon as there is space.
+loses nothing, and takes messages again as soon as there is space. Which pushes
+can go over the bus it still tells.
 """
 
 from __future__ import annotations
@@ -112,7 +115,7 @@ class Cursor:
         mid: Whose connection.
         key: Which.
         server: On which comet.
-        epoch: Differs each time the cursor is opened.
+        epoch: Its session; where that is not known, a number that differs each time the cursor is opened, see ids.py.
         handed: Id of the last message it was handed; 0 for none.
     """
 
@@ -130,14 +133,16 @@ class Placed:
     Args:
         id: Its number in the queue; 0 when it goes over the bus.
         cursors: The user's registered connections; none when it goes over the bus.
-        over_count: Messages of the user that were deleted because there were too many.
+        over_count: Messages of the user that were deleted, not acknowledged, because there were too many.
         over_bytes: As above, because they were too large together.
+        recorded: False when the log is too full to enter the push in the history; only of one that goes over the bus.
     """
 
     id: int
     cursors: tuple[Cursor, ...] = ()
     over_count: int = 0
     over_bytes: int = 0
+    recorded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +189,13 @@ class Sweep:
     """What one step of cleaning up found.
 
     Args:
-        over_age: Messages that were deleted from queues because they were too old.
-        behind: Cursors with messages to hand over.
+        over_age: Messages that were deleted from queues, not acknowledged, because they were too old.
+        cursors: Of each user who was looked at, and for whom something waits.
+        behind: Those of them with messages to hand over.
     """
 
     over_age: int
+    cursors: Mapping[int, tuple[Cursor, ...]]
     behind: tuple[Cursor, ...]
 
 
@@ -214,22 +221,24 @@ class MessageLog(Protocol):
         """Place each message in its user's queue, or find that it can go over the bus.
 
         It can when a session of `live` has a cursor and nothing waits for the
-        user. Either way it is entered in the user's history. Each offer is
-        atomic by itself: after an error some may have been placed.
+        user. Either way it is entered in the user's history, unless it goes
+        over the bus and the log is full. Each offer is atomic by itself: after
+        an error some may have been placed.
         """
 
     async def record(self, entry: Entry) -> None:
         """Enter a push in a history."""
 
-    async def open_cursor(self, mid: int, key: str, server: str, *, again: bool) -> Cursor | None:
+    async def open_cursor(self, mid: int, key: str, server: str, *, again: bool, session: int = 0) -> Cursor | None:
         """Note that a connection is registered; return its cursor when there is something to hand it.
 
         Its cursor begins before the first message that is not acknowledged, except
-        that with `again` one that is open on this server already goes on where it is.
+        that the one of this session goes on where it is. Of a session that is not
+        known, 0, it is `again` that says so of one which is open on this server.
         """
 
-    async def close_cursor(self, mid: int, key: str, server: str) -> None:
-        """Forget a connection if it is still on this server."""
+    async def close_cursor(self, mid: int, key: str, server: str, *, session: int = 0) -> None:
+        """Forget a connection if it is still on this server, and is not another session's; 0 is any."""
 
     async def drop_cursor(self, cursor: Cursor) -> None:
         """Forget a connection if it has not been registered anew."""
@@ -240,7 +249,7 @@ class MessageLog(Protocol):
     async def advance(self, cursor: Cursor, handed: int, ignore: Collection[str] = ()) -> bool:
         """Move a cursor; False when it is not any more where `cursor` says, and then nothing changes.
 
-        With `delete_taken`, connections on the servers `ignore` do not hold up deletion.
+        Connections on the servers `ignore` do not hold up deletion.
         """
 
     async def acknowledge(self, mid: int, sequence: int) -> int:
@@ -265,10 +274,11 @@ class MessageLog(Protocol):
     async def delete(self, mid: int) -> int:
         """Delete a user's queue and history; return how many messages waited. Numbers go on where they were."""
 
-    async def sweep(self, now_ms: int, limit: int) -> Sweep:
+    async def sweep(self, now_ms: int, limit: int, ignore: Collection[str] = ()) -> Sweep:
         """Look at the next users with something in their queue and at the next histories, `limit` of each.
 
-        Deletes what is too old, at most 1,000 messages of one queue or history.
+        Deletes what is too old, at most 1,000 messages of one queue or history, and
+        what is held back only by connections on the servers `ignore`.
         """
 
     async def close(self) -> None:

@@ -6,24 +6,26 @@ import os
 import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from weakref import WeakValueDictionary
 
+from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
 from imctl.messages.contract import Limits, MessageLog
 from imctl.messages.sqlite import SqliteLog
+from imctl.redis_cluster.url import CLUSTER_SCHEMES
+from imctl.sentinel_url import SENTINEL_SCHEMES, SentinelUrl
 from imctl.store.factory import hide_password
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from imctl.messages.redis import RedisLog
+    from imctl.messages.redis_cluster import ClusterLog
 
 __all__ = ["MESSAGE_SCHEMES", "default_path", "messages_hook", "open_messages"]
 
 _REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
-MESSAGE_SCHEMES = ("sqlite", "memory", "fakeredis", *_REDIS_SCHEMES)
+MESSAGE_SCHEMES = ("sqlite", "memory", "fakeredis", *_REDIS_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
 
 _HOOK_OPTIONS = (
     *("keep", "ack", "max_messages", "max_bytes", "max_age_s"),
@@ -50,8 +52,9 @@ def open_messages(url: str, limits: Limits | None = None) -> MessageLog:
 
     Args:
         url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or `sqlite://` for `default_path()`, each
-            with `?synchronous=full` and `?max_file_bytes=N` where wanted; `redis://` and its kin as for the
-            session store; `memory://NAME` and `fakeredis://NAME` for one that ends with this process.
+            with `?synchronous=full` and `?max_file_bytes=N` where wanted; `redis://` and its kin, also with
+            Sentinel and on a cluster, as for the session store; `memory://NAME` and `fakeredis://NAME` for one that
+            ends with this process.
         limits: How much is kept.
 
     Raises:
@@ -67,6 +70,10 @@ def open_messages(url: str, limits: Limits | None = None) -> MessageLog:
         if held is None or held.closed:
             held = _private[url] = _open_private(scheme, url, limits)
         return held
+    if scheme in SENTINEL_SCHEMES:
+        return _open_sentinel(url, limits)
+    if scheme in CLUSTER_SCHEMES:
+        return _open_cluster(url, limits)
     return _open_redis(scheme, rest, url, limits)
 
 
@@ -156,27 +163,55 @@ def _check_sqlite() -> None:
         )
 
 
+def _client_arguments() -> dict[str, Any]:
+    """Return what every client of redis-py is made with. Any: its arguments."""
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    return {
+        "protocol": 2,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_timeout": _READ_TIMEOUT_S,
+        # A message that was placed must not be placed again; instead an idle connection is tried before use.
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": _IDLE_CHECK_S,
+        "max_connections": 16,
+    }
+
+
 def _open_redis(scheme: str, rest: str, url: str, limits: Limits) -> RedisLog:
     # Only here: the client costs 100 ms of import, and a file does without.
     from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
 
     from imctl.messages.redis import RedisLog
 
     try:
-        client: Redis = Redis.from_url(
-            f"{_REDIS_SCHEMES[scheme]}://{rest}",
-            protocol=2,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_timeout=_READ_TIMEOUT_S,
-            # A message that was placed must not be placed again; instead an idle connection is tried before use.
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=_IDLE_CHECK_S,
-            max_connections=16,
-        )
+        client: Redis = Redis.from_url(f"{_REDIS_SCHEMES[scheme]}://{rest}", **_client_arguments())
         # Opens nothing, and finds a parameter that it does not know.
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
     except (ValueError, TypeError) as exc:
         raise ConfigError(f"message store {hide_password(url)!r}: {exc}") from exc
     return RedisLog(client, url=hide_password(url), limits=limits)
+
+
+def _open_sentinel(url: str, limits: Limits) -> RedisLog:
+    from imctl.messages.redis import RedisLog
+    from imctl.sentinel import MasterSearch
+
+    parsed = parse_bus_url(url, "message store")
+    at = SentinelUrl.parse(parsed)
+    for name in at.tls:
+        parsed.text(name)
+    parsed.done()
+    search = MasterSearch(at, timeout_s=_CONNECT_TIMEOUT_S, **_client_arguments())
+    return RedisLog(search.master_for(at.master), url=at.shown, limits=limits, on_close=search.close)
+
+
+def _open_cluster(url: str, limits: Limits) -> ClusterLog:
+    from imctl.messages.redis_cluster import ClusterLog
+    from imctl.redis_cluster.nodes import ClusterNodes
+
+    parsed = parse_bus_url(url, "message store")
+    nodes = ClusterNodes.of_url(parsed)
+    parsed.done()
+    return ClusterLog(nodes, url=parsed.shown, limits=limits)

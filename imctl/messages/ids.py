@@ -4,13 +4,26 @@ A user's messages are numbered 1, 2, 3, ... without end. A frame's sequence
 number is an int32, so it goes from 1 to 2,147,483,647 and begins again at 1.
 Since far fewer messages wait at a time, a number in an acknowledgement still
 means one message: the newest that has it.
+
+The epoch of a cursor is the id of its session. Where that is not known, it is a
+number no session has, and no other cursor.
 """
 
 from __future__ import annotations
 
-__all__ = ["id_of", "sequence_of"]
+import random
+
+__all__ = ["FIRST_UNBOUND", "epoch_of", "id_of", "sequence_of"]
 
 _SEQUENCES = 2**31 - 1
+
+FIRST_UNBOUND = 2**62
+"""Epochs from here on are no session's; in any number type that has 53 bits, ids of sessions are below it."""
+
+
+def epoch_of(session: int) -> int:
+    """Return the epoch of a cursor that is opened for a session, 0 for one that is not known."""
+    return session or FIRST_UNBOUND + random.getrandbits(61)
 
 
 def sequence_of(message_id: int) -> int:

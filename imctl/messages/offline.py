@@ -19,7 +19,17 @@ from imctl.hooks.contract import (
     ReceiveReply,
     StoreReply,
 )
-from imctl.messages.contract import Entry, KeptMessage, Limits, MessageLog, Offer, Waiting, mid_scope, room_scope
+from imctl.messages.contract import (
+    Cursor,
+    Entry,
+    KeptMessage,
+    Limits,
+    MessageLog,
+    Offer,
+    Waiting,
+    mid_scope,
+    room_scope,
+)
 from imctl.messages.delivery import Dispatcher
 from imctl.messages.factory import open_messages
 from imctl.messages.trust import Trust
@@ -33,6 +43,8 @@ _OFFERS_AT_A_TIME = 500
 _SWEEP_EVERY_S = 1.0
 _SWEEP_USERS = 500
 _MOST_READ = 1000
+_PATIENCE_S = 60.0
+"""What a user has acknowledged is not kept longer for connections on a comet that has not answered for so long."""
 
 
 class OfflineMessages:
@@ -89,7 +101,8 @@ class OfflineMessages:
         self._context = context
         self._logger = LimitedLogger(context.logger)
         self._trust = Trust(context.deliverer)
-        self._dispatcher = Dispatcher(self._log, context, self._limits.max_age_s)
+        patience_s = 0.0 if self._limits.delete_taken else _PATIENCE_S
+        self._dispatcher = Dispatcher(self._log, context, max_age_s=self._limits.max_age_s, patience_s=patience_s)
         self._sweeper = asyncio.create_task(self._sweep_always(), name=f"sweep {self._log.url}")
 
     async def stop(self) -> None:
@@ -123,7 +136,7 @@ class OfflineMessages:
         ]
         handled: set[int] = set()
         for first in range(0, len(offers), _OFFERS_AT_A_TIME):
-            handled |= await self._offer(offers[first : first + _OFFERS_AT_A_TIME])
+            handled |= await self._offer(offers[first : first + _OFFERS_AT_A_TIME], event.sessions)
         return StoreReply(frozenset(handled))
 
     async def _live(self, event: PushEvent) -> Mapping[int, Mapping[str, str]]:
@@ -134,21 +147,31 @@ class OfflineMessages:
             mid: {key: server for key, server in found.items() if key in trusted} for mid, found in sessions.items()
         }
 
-    async def _offer(self, offers: Sequence[Offer]) -> set[int]:
+    async def _offer(self, offers: Sequence[Offer], sessions: Mapping[int, Mapping[str, str]]) -> set[int]:
         """Offer messages; return the users for whom they were kept."""
         try:
             placed = await self._log.offer(offers)
         except StoreError as exc:
             raise _hook_error(exc) from exc
         handled = {offer.mid for offer, place in zip(offers, placed, strict=True) if place.id}
-        for place in placed:
+        for offer, place in zip(offers, placed, strict=True):
             for cursor in place.cursors:
-                self._dispatcher.wake(cursor)
+                self._dispatcher.wake(cursor.mid, cursor.key, cursor.server)
+            if place.id:
+                self._look_for_others(offer.mid, sessions, place.cursors)
         self._count("kept", len(handled))
         self._count("live", len(offers) - len(handled))
+        self._drop("history", sum(not place.recorded for place in placed))
         self._drop("over_count", sum(place.over_count for place in placed))
         self._drop("over_bytes", sum(place.over_bytes for place in placed))
         return handled
+
+    def _look_for_others(self, mid: int, sessions: Mapping[int, Mapping[str, str]], cursors: Sequence[Cursor]) -> None:
+        """Find sessions of a user that should have been registered and are not."""
+        registered = {(cursor.key, cursor.server) for cursor in cursors}
+        for session in sessions.get(mid, {}).items():
+            if session not in registered:
+                self._dispatcher.look_for(mid, *session)
 
     async def _record_room(self, event: PushEvent) -> None:
         """Enter a push in its room's history; without that it goes on all the same."""
@@ -185,19 +208,25 @@ class OfflineMessages:
         """Forget a connection."""
         if event.mid > 0:
             try:
-                await self._log.close_cursor(event.mid, event.key, event.server)
+                await self._log.close_cursor(event.mid, event.key, event.server, session=event.session)
             except StoreError as exc:
                 raise _hook_error(exc) from exc
 
     async def _open(self, event: ClientEvent, *, again: bool) -> None:
         if event.mid <= 0:
             return
+        mid, key, server = event.mid, event.key, event.server
         try:
-            cursor = await self._log.open_cursor(event.mid, event.key, event.server, again=again)
-        except StoreError as exc:
-            raise _hook_error(exc) from exc
+            cursor = await self._log.open_cursor(mid, key, server, again=again, session=event.session)
+        except (StoreError, asyncio.CancelledError) as exc:  # the latter when the time for it is over
+            # Of a session that has no id, which one is registered cannot be told.
+            find = self._dispatcher.register if event.session or not again else self._dispatcher.wake
+            find(mid, key, server)
+            if isinstance(exc, StoreError):
+                raise _hook_error(exc) from exc
+            raise
         if cursor is not None:
-            self._dispatcher.wake(cursor)
+            self._dispatcher.wake(mid, key, server)
 
     # --- readers ------------------------------------------------------------
 
@@ -229,18 +258,27 @@ class OfflineMessages:
     # --- cleaning up --------------------------------------------------------
 
     async def _sweep_always(self) -> None:
-        """Delete what is too old, and find connections that a logic which has died was to hand something."""
+        """Delete what is too old, and find connections that nobody else hands anything.
+
+        These are those that a logic which has died was to serve, and those that should have been registered.
+        """
         while True:
             await asyncio.sleep(_SWEEP_EVERY_S)
             try:
-                swept = await self._log.sweep(_now_ms(), _SWEEP_USERS)
+                await self._sweep()
             except StoreError as exc:
                 self._count("sweeps_failed", 1)
                 self._logger.info("old messages stay for now: %s", exc.message)
-                continue
-            self._drop("over_age", swept.over_age)
-            for cursor in swept.behind:
-                self._dispatcher.wake(cursor)
+
+    async def _sweep(self) -> None:
+        swept = await self._log.sweep(_now_ms(), _SWEEP_USERS, self._dispatcher.gone)
+        self._drop("over_age", swept.over_age)
+        for cursor in swept.behind:
+            self._dispatcher.wake(cursor.mid, cursor.key, cursor.server)
+        if swept.cursors:
+            sessions = await self._context.deliverer.sessions(list(swept.cursors))
+            for mid, cursors in swept.cursors.items():
+                self._look_for_others(mid, sessions, cursors)
 
     def _count(self, name: str, count: int) -> None:
         if count:

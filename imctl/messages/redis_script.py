@@ -11,6 +11,9 @@ r"""Queues, cursors and histories as keys of Redis, and the one script that ever
 The numbers of a queue are without gaps and its last is `last`, so they need not
 be stored. The hash stays when a user has nothing any more: it holds `last`.
 
+On a cluster the keys of a user have a tag, see imctl.messages.redis_cluster. A script has to name its keys there, so
+that it is refused while some of them are moved; what it does to `key:KEY` on one server is up to the caller then.
+
 Redis refuses the first write of a script when it is out of memory, if that
 write may need some, and none after it. So every branch that must work then, to
 hand over and delete, begins with a write that needs none.
@@ -27,7 +30,9 @@ PREFIX = "imctl:messages:"
 SCRIPT = """
 local P = 'imctl:messages:'
 local what, mid = ARGV[1], ARGV[2]
-local user, queue = P .. 'user:' .. mid, P .. 'queue:' .. mid
+local clustered = #KEYS > 0
+local user, queue = KEYS[1] or P .. 'user:' .. mid, KEYS[2] or P .. 'queue:' .. mid
+local waiting, history = KEYS[3] or P .. 'waiting', KEYS[4] or P .. 'history:mid:' .. mid
 
 local function head()
   local h = redis.call('HMGET', user, 'last', 'count', 'bytes', 'acked')
@@ -59,7 +64,7 @@ local function delete(n, count, bytes)
   if n <= 0 then return bytes end
   if n >= count then
     redis.call('DEL', queue)
-    redis.call('SREM', P .. 'waiting', mid)
+    redis.call('SREM', waiting, mid)
     redis.call('HSET', user, 'count', '0', 'bytes', '0')
     return 0
   end
@@ -79,7 +84,8 @@ local function too_many(list, over, n)
   return found
 end
 
--- Deletes what is acknowledged (or, with taken '1', need not be) and has been handed to every connection.
+-- Deletes what is acknowledged (or, with taken '1', need not be) and has been handed to every connection, those on the
+-- servers from that argument on left out.
 local function delete_done(taken, ignore_from)
   local last, count, bytes, upto = head()
   if count == 0 then return end
@@ -87,23 +93,31 @@ local function delete_done(taken, ignore_from)
   for i = ignore_from, #ARGV do ignore[ARGV[i]] = true end
   for _, cursor in ipairs(cursors()) do
     local handed = tonumber(cursor[4])
-    upto = math.min(upto, handed)
     if not ignore[cursor[2]] and (not least or handed < least) then least = handed end
   end
-  if taken == '1' and least then upto = math.max(upto, least) end
+  if least then upto = taken == '1' and least or math.min(upto, least) end
   delete(upto - (last - count), count, bytes)
 end
 
-local function record(scope, operation, body, time_ms, most, most_bytes, age_s)
+-- Deletes the n oldest messages of count; returns how many of them were not acknowledged, and the bytes that are left.
+local function delete_unread(n, last, count, bytes, acked)
+  local before = last - count
+  return math.max(before + n - math.max(before, acked), 0), delete(n, count, bytes)
+end
+
+-- Returns an error that Redis has answered with, such as that it is out of memory.
+local function record(list, operation, body, time_ms, most, most_bytes, age_s)
   if tonumber(most) <= 0 then return end
-  local list, id, sum = P .. 'history:' .. scope, 0, 0
+  local id, sum = 0, 0
   local newest = redis.call('LINDEX', list, -1)
   if newest then
     local i, s = string.match(newest, '^%d+ %-?%d+ (%d+) (%d+)\\n')
     id, sum = tonumber(i), tonumber(s)
   end
   sum = sum + #body
-  local length = redis.call('RPUSH', list, string.format('%s %s %.0f %.0f\\n', time_ms, operation, id + 1, sum) .. body)
+  local element = string.format('%s %s %.0f %.0f\\n', time_ms, operation, id + 1, sum) .. body
+  local length = redis.pcall('RPUSH', list, element)
+  if type(length) == 'table' then return length end
   redis.call('EXPIRE', list, age_s)
   while length > 1 do
     local oldest = redis.call('LINDEX', list, 0)
@@ -127,7 +141,7 @@ end
 
 if what == 'offer' then
   -- mid operation body time_ms | messages bytes | history bytes age_s | live: key server ...
-  local found, last, count, bytes = cursors(), head()
+  local found, last, count, bytes, acked = cursors(), head()
   local live = false
   if count == 0 then
     for i = 10, #ARGV, 2 do
@@ -136,51 +150,58 @@ if what == 'offer' then
       end
     end
   end
-  local reply = {0, 0, 0, {}}
+  local reply = {0, 0, 0, {}, 1}
   if not live then
     redis.call('RPUSH', queue, ARGV[5] .. ' ' .. ARGV[3] .. '\\n' .. ARGV[4])
     last, count, bytes = last + 1, count + 1, bytes + #ARGV[4]
     redis.call('HSET', user, 'last', string.format('%.0f', last), 'count', string.format('%.0f', count),
       'bytes', string.format('%.0f', bytes))
-    if count == 1 then redis.call('SADD', P .. 'waiting', mid) end
-    local over_count = math.max(count - tonumber(ARGV[6]), 0)
-    bytes = delete(over_count, count, bytes)
-    count = count - over_count
-    local over_bytes = too_many(queue, bytes - tonumber(ARGV[7]), count - 1)
-    delete(over_bytes, count, bytes)
-    reply = {last, over_count, over_bytes, found}
+    if count == 1 then redis.call('SADD', waiting, mid) end
+    local over, over_count, over_bytes = math.max(count - tonumber(ARGV[6]), 0)
+    over_count, bytes = delete_unread(over, last, count, bytes, acked)
+    count = count - over
+    over = too_many(queue, bytes - tonumber(ARGV[7]), count - 1)
+    over_bytes = delete_unread(over, last, count, bytes, acked)
+    reply = {last, over_count, over_bytes, found, 1}
   end
-  record('mid:' .. mid, ARGV[3], ARGV[4], ARGV[5], ARGV[8], ARGV[7], ARGV[9])
+  local refused = record(history, ARGV[3], ARGV[4], ARGV[5], ARGV[8], ARGV[7], ARGV[9])
+  if refused and not (live and string.find(refused.err, 'OOM', 1, true)) then return refused end
+  if refused then reply[5] = 0 end
   return reply
 
 elseif what == 'record' then
   -- scope operation body time_ms most bytes age_s
-  record(mid, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
-  return 1
+  return record(KEYS[1] or P .. 'history:' .. mid, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]) or 1
 
 elseif what == 'open' then
-  -- mid key server epoch again
+  -- mid key server epoch again; a cursor with this epoch goes on where it is, and with again '1' any on this server
   local last, count, _, acked = head()
   local key, server, epoch, handed = ARGV[3], ARGV[4], ARGV[5], acked
-  local owner = redis.call('GET', P .. 'key:' .. key)
+  local owner = not clustered and redis.call('GET', P .. 'key:' .. key)
   if owner and owner ~= mid then redis.call('HDEL', P .. 'user:' .. owner, 'k:' .. key) end
   local e, h, s = cursor_of(key)
-  if ARGV[6] == '1' and s == server then
+  if s == server and (ARGV[6] == '1' or e == epoch) then
     epoch, handed = e, tonumber(h)
   else
     field(key, epoch, string.format('%.0f', handed), server)
   end
-  if owner ~= mid then redis.call('SET', P .. 'key:' .. key, mid) end
+  if owner ~= mid and not clustered then redis.call('SET', P .. 'key:' .. key, mid) end
   return {epoch, string.format('%.0f', handed), (count > 0 and handed < last) and 1 or 0}
 
 elseif what == 'close' then
-  -- mid key server, or with an epoch in place of the server
+  -- mid key server epoch unbound taken: with this epoch or, both 0 for none, from `unbound` on; returns what it had
   local e, h, s = cursor_of(ARGV[3])
-  if e and (s == ARGV[4] or e == ARGV[5]) then
-    redis.call('HDEL', user, 'k:' .. ARGV[3])
-    redis.call('DEL', P .. 'key:' .. ARGV[3])
-    delete_done(ARGV[6], 7)
-  end
+  if s ~= ARGV[4] then return 0 end
+  local any, unbound = ARGV[5] == '0', ARGV[6] ~= '0' and tonumber(e) >= tonumber(ARGV[6])
+  if not (any or unbound or e == ARGV[5]) then return 0 end
+  redis.call('HDEL', user, 'k:' .. ARGV[3])
+  if not clustered then redis.call('DEL', P .. 'key:' .. ARGV[3]) end
+  delete_done(ARGV[7], 8)
+  return e
+
+elseif what == 'forget' then
+  -- mid key epoch
+  if cursor_of(ARGV[3]) == ARGV[4] then redis.call('HDEL', user, 'k:' .. ARGV[3]) end
   return 1
 
 elseif what == 'waiting' then
@@ -238,31 +259,28 @@ elseif what == 'queue' then
     oldest and string.match(oldest, '^%d+') or false, cursors()}
 
 elseif what == 'history' then
-  return redis.call('LRANGE', P .. 'history:' .. mid, 0, -1)
+  return redis.call('LRANGE', KEYS[1] or P .. 'history:' .. mid, 0, -1)
 
 elseif what == 'delete' then
   local last, count, bytes = head()
-  redis.call('DEL', P .. 'history:mid:' .. mid)
+  redis.call('DEL', history)
   delete(count, count, bytes)
   return count
 
 elseif what == 'expire' then
-  -- mid oldest_ms most; returns what was too old, and who is behind
-  local last, count, bytes = head()
+  -- mid oldest_ms most delete_taken ignore ...; returns what was too old, the last id, and the cursors unless nothing
+  -- waits
+  local last, count, bytes, acked = head()
   local n = 0
   while n < tonumber(ARGV[4]) do
     local element = redis.call('LINDEX', queue, n)
     if not element or tonumber(string.match(element, '^%d+')) >= tonumber(ARGV[3]) then break end
     n = n + 1
   end
-  delete(n, count, bytes)
-  local behind = {}
-  if count > n then
-    for _, cursor in ipairs(cursors()) do
-      if tonumber(cursor[4]) < last then table.insert(behind, cursor) end
-    end
-  end
-  return {n, behind}
+  n = delete_unread(n, last, count, bytes, acked)
+  if #ARGV > 5 then delete_done(ARGV[5], 6) end
+  last, count = head()
+  return {n, string.format('%.0f', last), count > 0 and cursors() or false}
 end
 return redis.error_reply('unknown call ' .. what)
 """

@@ -98,13 +98,13 @@ class SqliteLog:
         """See MessageLog.record."""
         await self._calls.call(_Call(entries=(entry,)))
 
-    async def open_cursor(self, mid: int, key: str, server: str, *, again: bool) -> Cursor | None:
+    async def open_cursor(self, mid: int, key: str, server: str, *, again: bool, session: int = 0) -> Cursor | None:
         """See MessageLog.open_cursor."""
-        return await self._call(lambda tables: tables.open_cursor(mid, key, server, again))
+        return await self._call(lambda tables: tables.open_cursor(mid, key, server, again, session))
 
-    async def close_cursor(self, mid: int, key: str, server: str) -> None:
+    async def close_cursor(self, mid: int, key: str, server: str, *, session: int = 0) -> None:
         """See MessageLog.close_cursor."""
-        await self._call(lambda tables: tables.close_cursor(mid, key, server))
+        await self._call(lambda tables: tables.close_cursor(mid, key, server, session))
 
     async def drop_cursor(self, cursor: Cursor) -> None:
         """See MessageLog.drop_cursor."""
@@ -134,9 +134,9 @@ class SqliteLog:
         """See MessageLog.delete."""
         return await self._call(lambda tables: tables.delete(mid))
 
-    async def sweep(self, now_ms: int, limit: int) -> Sweep:
+    async def sweep(self, now_ms: int, limit: int, ignore: Collection[str] = ()) -> Sweep:
         """See MessageLog.sweep."""
-        return await self._call(lambda tables: tables.sweep(now_ms, limit))
+        return await self._call(lambda tables: tables.sweep(now_ms, limit, ignore))
 
     async def close(self) -> None:
         """See MessageLog.close."""
@@ -171,7 +171,7 @@ class SqliteLog:
         for call in calls:
             if self._is_short and call.work is None:
                 # Without a try: each costs as much as a transaction, and publishers may be many.
-                results.append(self._is_full())
+                results.append(self._unrecorded(call))
                 continue
             try:
                 results += self._transaction([call])
@@ -192,6 +192,23 @@ class SqliteLog:
                 db.execute("ROLLBACK")
             raise
         return results
+
+    def _unrecorded(self, call: _Call) -> list[Placed] | StoreError:
+        """Find that all pushes to users can go over the bus, where only their histories need space."""
+        db, tables = self._db, self._tables
+        assert db is not None
+        assert tables is not None
+        if not call.offers:
+            return self._is_full()
+        try:
+            db.execute("BEGIN")  # reads only: all of one moment
+            try:
+                all_live = tables.all_live(call.offers)
+            finally:
+                db.execute("ROLLBACK")
+        except _FAILURES as exc:
+            return self._error(exc)
+        return [Placed(0, recorded=not self._limits.history)] * len(call.offers) if all_live else self._is_full()
 
     def _run_short(self) -> None:
         """Take no more messages, and make space for deletions: empty the write-ahead log, which then begins anew."""

@@ -8,7 +8,6 @@ index of those who have some is written only when a queue begins or ends.
 
 from __future__ import annotations
 
-import random
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -26,7 +25,7 @@ from imctl.messages.contract import (
     Waiting,
     mid_scope,
 )
-from imctl.messages.ids import id_of
+from imctl.messages.ids import FIRST_UNBOUND, epoch_of, id_of
 from imctl.messages.sqlite_history import HISTORY_SCHEMA, Histories
 from imctl.messages.sqlite_many import select_many
 
@@ -54,10 +53,11 @@ _MAX_SWEPT = 1000
 class _User:
     """A row of `users` on its way to change."""
 
-    __slots__ = ("bytes", "count", "last", "mid", "waited", "written_last")
+    __slots__ = ("acked", "bytes", "count", "last", "mid", "waited", "written_last")
 
-    def __init__(self, mid: int, last: int, count: int, size: int) -> None:
+    def __init__(self, mid: int, last: int, count: int, size: int, acked: int) -> None:
         self.mid = mid
+        self.acked = acked
         self.last = self.written_last = last
         self.count = count
         self.bytes = size
@@ -95,24 +95,37 @@ class Tables:
             self._histories.record([*mine, *entries])
         return placed
 
-    def _offer(self, offers: Sequence[Offer]) -> list[Placed]:
+    def all_live(self, offers: Sequence[Offer]) -> bool:
+        """Whether all of them can go over the bus; writes nothing."""
+        users, cursors = self._users_of(offers)
+        return not any(user.count for user in users.values()) and all(
+            _is_live(offer, cursors.get(offer.mid, ())) for offer in offers
+        )
+
+    def _users_of(self, offers: Sequence[Offer]) -> tuple[dict[int, _User], dict[int, tuple[Cursor, ...]]]:
         mids = {offer.mid for offer in offers}
         users = {
             mid: _User(mid, *row)
-            for mid, *row in select_many(self._db, "SELECT mid, last, messages, bytes FROM users WHERE mid", mids)
+            for mid, *row in select_many(
+                self._db, "SELECT mid, last, messages, bytes, acked FROM users WHERE mid", mids
+            )
         }
         cursors: dict[int, tuple[Cursor, ...]] = {}
         for row in select_many(self._db, _CURSORS + "mid", mids):
             cursors[row[0]] = (*cursors.get(row[0], ()), Cursor(*row))
+        return users, cursors
+
+    def _offer(self, offers: Sequence[Offer]) -> list[Placed]:
+        users, cursors = self._users_of(offers)
         placed = []
         waiting: list[tuple[int, int, int, int, bytes]] = []
         for offer in offers:
             mid = offer.mid
             user = users.get(mid)
             if user is None:
-                user = users[mid] = _User(mid, 0, 0, 0)
+                user = users[mid] = _User(mid, 0, 0, 0, 0)
             found = cursors.get(mid, ())
-            if not user.count and any(offer.live.get(cursor.key) == cursor.server for cursor in found):
+            if not user.count and _is_live(offer, found):
                 placed.append(Placed(0))
                 continue
             user.last += 1
@@ -145,37 +158,43 @@ class Tables:
 
     def _bound(self, user: _User, cursors: tuple[Cursor, ...]) -> Placed:
         """Delete what is over the bounds of a user who has been written."""
-        first = user.last - user.count + 1
-        over_count = max(user.count - self._limits.max_messages, 0)
-        if over_count:
-            user.bytes -= self._delete_first(user.mid, first + over_count - 1)
-            user.count -= over_count
+        before = max(user.last - user.count, user.acked)
+        upto = user.last - self._limits.max_messages
+        if user.count > self._limits.max_messages:
+            user.bytes -= self._delete_first(user.mid, upto)
+            user.count = self._limits.max_messages
+        over_count = max(upto - before, 0)
         over_bytes = 0
         if user.bytes > self._limits.max_bytes:
             # The newest stays, however large.
-            over_bytes = self._too_many(self._sizes(user.mid), user.bytes - self._limits.max_bytes, user.count - 1)
-            user.bytes -= self._delete_first(user.mid, first + over_count + over_bytes - 1)
-            user.count -= over_bytes
+            count = self._too_many(self._sizes(user.mid), user.bytes - self._limits.max_bytes, user.count - 1)
+            upto = user.last - user.count + count
+            user.bytes -= self._delete_first(user.mid, upto)
+            user.count -= count
+            over_bytes = max(upto - before - over_count, 0)
         return Placed(user.last, cursors, over_count, over_bytes)
 
     # --- connections --------------------------------------------------------
 
-    def open_cursor(self, mid: int, key: str, server: str, again: bool) -> Cursor | None:
+    def open_cursor(self, mid: int, key: str, server: str, again: bool, session: int) -> Cursor | None:
         """See MessageLog.open_cursor."""
         last, count, acked = self._head(mid)
-        old = self._cursor(key) if again else None
-        if old is not None and (old.mid, old.server) == (mid, server):
+        old = self._cursor(key)
+        if old is not None and (old.mid, old.server) == (mid, server) and (old.epoch == session if session else again):
             cursor = old
         else:
-            cursor = Cursor(mid, key, server, random.getrandbits(62), acked)
+            cursor = Cursor(mid, key, server, epoch_of(session), acked)
             self._db.execute(
                 "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)", (key, mid, server, cursor.epoch, acked)
             )
         return cursor if count and cursor.handed < last else None
 
-    def close_cursor(self, mid: int, key: str, server: str) -> None:
+    def close_cursor(self, mid: int, key: str, server: str, session: int) -> None:
         """See MessageLog.close_cursor."""
-        self._db.execute("DELETE FROM cursors WHERE key = ? AND mid = ? AND server = ?", (key, mid, server))
+        self._db.execute(
+            "DELETE FROM cursors WHERE key = ? AND mid = ? AND server = ? AND (? IN (0, epoch) OR epoch >= ?)",
+            (key, mid, server, session, FIRST_UNBOUND),
+        )
         self._delete_done(mid)
 
     def drop_cursor(self, cursor: Cursor) -> None:
@@ -220,11 +239,10 @@ class Tables:
         last, count, acked = self._head(mid)
         if not count:
             return
-        cursors = self._cursors_of(mid)
-        upto = min([acked, *[cursor.handed for cursor in cursors]])
+        handed = [cursor.handed for cursor in self._cursors_of(mid) if cursor.server not in ignore]
+        upto = min([acked, *handed])
         if self._limits.delete_taken:
-            taken = [cursor.handed for cursor in cursors if cursor.server not in ignore]
-            upto = max(upto, min(taken, default=0))
+            upto = max(upto, min(handed, default=0))
         if upto > last - count:
             self._delete_first(mid, upto)
 
@@ -260,7 +278,7 @@ class Tables:
 
     # --- cleaning up --------------------------------------------------------
 
-    def sweep(self, now_ms: int, limit: int) -> Sweep:
+    def sweep(self, now_ms: int, limit: int, ignore: Collection[str]) -> Sweep:
         """See MessageLog.sweep."""
         mids = [
             mid
@@ -270,29 +288,34 @@ class Tables:
         ]
         self._next_mid = mids[-1] if len(mids) == limit else -(2**63)
         oldest_ms = now_ms - round(self._limits.max_age_s * 1000)
-        over_age = sum([self._expire(mid, oldest_ms) for mid in mids])
-        behind = [
-            cursor
-            for mid in mids
-            if (cursors := self._cursors_of(mid)) and (head := self._head(mid))[1]
-            for cursor in cursors
-            if cursor.handed < head[0]
-        ]
+        over_age = 0
+        cursors: dict[int, tuple[Cursor, ...]] = {}
+        behind: list[Cursor] = []
+        for mid in mids:
+            over_age += self._expire(mid, oldest_ms)
+            if ignore:
+                self._delete_done(mid, ignore)
+            last, count, _ = self._head(mid)
+            if count:
+                found = cursors[mid] = self._cursors_of(mid)
+                behind += [cursor for cursor in found if cursor.handed < last]
         self._histories.sweep(now_ms - round(self._limits.history_age_s * 1000), limit)
-        return Sweep(over_age, tuple(behind))
+        return Sweep(over_age, cursors, tuple(behind))
 
     def _expire(self, mid: int, oldest_ms: int) -> int:
+        """Delete what is too old; return how many of those were not acknowledged."""
         rows = self._db.execute("SELECT id, time_ms FROM queue WHERE mid = ? ORDER BY id LIMIT ?", (mid, _MAX_SWEPT))
-        expired = 0
-        upto = 0
-        for upto_now, time_ms in rows:
+        first = upto = 0
+        for number, time_ms in rows:
             if time_ms >= oldest_ms:
                 break
-            expired, upto = expired + 1, upto_now
+            first, upto = first or number, number
         rows.close()
-        if expired:
-            self._delete_first(mid, upto)
-        return expired
+        if not upto:
+            return 0
+        acked = self._head(mid)[2]
+        self._delete_first(mid, upto)
+        return max(upto - max(acked, first - 1), 0)
 
     # --- parts --------------------------------------------------------------
 
@@ -337,6 +360,11 @@ class Tables:
             if not left:
                 self._db.execute("UPDATE users SET waits = 0 WHERE mid = ?", (mid,))
         return sum(gone)
+
+
+def _is_live(offer: Offer, cursors: Sequence[Cursor]) -> bool:
+    """Whether a session that can get it over the bus is registered."""
+    return any(offer.live.get(cursor.key) == cursor.server for cursor in cursors)
 
 
 def _lengths(rows: sqlite3.Cursor) -> Sequence[int]:

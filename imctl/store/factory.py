@@ -8,7 +8,8 @@ from weakref import WeakValueDictionary
 
 from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
-from imctl.sentinel_url import CLUSTER_SCHEMES, SENTINEL_SCHEMES, SentinelUrl, refuse_cluster
+from imctl.redis_cluster.url import CLUSTER_SCHEMES
+from imctl.sentinel_url import SENTINEL_SCHEMES, SentinelUrl
 from imctl.store.contract import SessionStore
 from imctl.store.memory import MemoryStore
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["STORE_SCHEMES", "hide_password", "open_store"]
 
 _REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
-STORE_SCHEMES = ("memory", "fakeredis", *_REDIS_SCHEMES, *SENTINEL_SCHEMES)
-"""CLUSTER_SCHEMES are not among them: those are refused, with the reason."""
+STORE_SCHEMES = ("memory", "fakeredis", *_REDIS_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
 
 # Held by those who opened it: a store that nobody uses any more is gone.
 _private: WeakValueDictionary[tuple[str, float], MemoryStore | RedisStore] = WeakValueDictionary()
@@ -45,7 +45,8 @@ def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
         url: `memory://`, `fakeredis://` (goim's Redis layout inside this
             process); or `redis://`, `rediss://`, `valkey://`, `valkeys://` with `[user:password@]host[:port][/db]`,
             or `unix://[user:password@]/path?db=0`; or `redis+sentinel://[user:password@]host[:port][,host...]/master[/db]`,
-            see imctl.sentinel_url. A parameter `expire_s` stands before the argument.
+            see imctl.sentinel_url; or `redis+cluster://[user:password@]host[:port][,host...]`, see
+            imctl.redis_cluster.url. A parameter `expire_s` stands before the argument.
         expire_s: How long a session lives without a refresh, 1 s or more; goim has 1800.
 
     Raises:
@@ -55,8 +56,6 @@ def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
     if not 1 <= expire_s < 1e9:
         raise ConfigError(f"session expiry is {expire_s:g} s; expected 1 s to 1e9 s")
     scheme, separator, rest = url.partition("://")
-    if scheme in CLUSTER_SCHEMES:
-        refuse_cluster(parse_bus_url(url, "session store"))
     if not separator or scheme not in STORE_SCHEMES:
         raise ConfigError(
             f"session store {hide_password(url)!r} is not known; expected one of "
@@ -72,6 +71,8 @@ def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
         return store
     if scheme in SENTINEL_SCHEMES:
         return _open_sentinel(url, expire_s)
+    if scheme in CLUSTER_SCHEMES:
+        return _open_cluster(url, expire_s)
     return _open_redis(scheme, rest, url, expire_s)
 
 
@@ -130,6 +131,16 @@ def _open_sentinel(url: str, expire_s: float) -> SessionStore:
     parsed.done()
     search = MasterSearch(at, timeout_s=_CONNECT_TIMEOUT_S, **_client_arguments())
     return RedisStore(search.master_for(at.master), url=at.shown, expire_s=expire_s, on_close=search.close)
+
+
+def _open_cluster(url: str, expire_s: float) -> SessionStore:
+    from imctl.redis_cluster.nodes import ClusterNodes
+    from imctl.store.redis_cluster import ClusterStore
+
+    parsed = parse_bus_url(url, "session store")
+    nodes = ClusterNodes.of_url(parsed)
+    parsed.done()
+    return ClusterStore(nodes, url=parsed.shown, expire_s=expire_s)
 
 
 def _open_redis(scheme: str, rest: str, url: str, expire_s: float) -> SessionStore:

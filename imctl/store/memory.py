@@ -26,12 +26,13 @@ __all__ = ["MemoryStore"]
 
 
 class _Session:
-    __slots__ = ("deadline_s", "key", "mid", "server")
+    __slots__ = ("deadline_s", "id", "key", "mid", "server")
 
-    def __init__(self, mid: int, key: str, server: str, deadline_s: float) -> None:
+    def __init__(self, mid: int, key: str, server: str, session: int, deadline_s: float) -> None:
         self.mid = mid
         self.key = key
         self.server = server
+        self.id = session
         self.deadline_s = deadline_s
 
 
@@ -71,17 +72,17 @@ class MemoryStore:
         """How many sessions are held; some may have expired."""
         return len(self._sessions)
 
-    def add_now(self, mid: int, key: str, server: str) -> None:
+    def add_now(self, mid: int, key: str, server: str, session: int = 0) -> None:
         """Map key (and mid, when above 0) to server."""
         now_s = self._clock()
         sessions = self._sessions
         old = sessions.get(key)
         if old is not None:
             self._forget(old)
-        session = _Session(mid, key, server, now_s + self._expire_s)
-        sessions[key] = session
+        added = _Session(mid, key, server, session, now_s + self._expire_s)
+        sessions[key] = added
         if mid > 0:
-            self._add_to_mid(mid, session)
+            self._add_to_mid(mid, added)
         # Two a write: one makes room for the new session, one catches up.
         for _ in range(2):
             oldest = next(iter(sessions.values()))
@@ -89,23 +90,23 @@ class MemoryStore:
                 break
             self._forget(oldest)
 
-    def refresh_now(self, mid: int, key: str, server: str) -> None:
+    def refresh_now(self, mid: int, key: str, server: str, session: int = 0) -> None:
         """Extend the mapping, or make it again; a mapping to another server stays that server's."""
         now_s = self._clock()
-        session = self._sessions.get(key)
-        if session is None or session.deadline_s <= now_s:
-            self.add_now(mid, key, server)
+        held = self._sessions.get(key)
+        if held is None or held.deadline_s <= now_s:
+            self.add_now(mid, key, server, session)
             return
-        session.deadline_s = now_s + self._expire_s
+        held.deadline_s = now_s + self._expire_s
         self._sessions.move_to_end(key)
 
-    def remove_now(self, mid: int, key: str, server: str) -> bool:
-        """Remove the mapping if it still names this server; return whether it did."""
-        session = self._sessions.get(key)
-        if session is None or session.server != server:
+    def remove_now(self, mid: int, key: str, server: str, session: int = 0) -> bool:
+        """Remove the mapping if it still names this server, and no other session; return whether it did."""
+        held = self._sessions.get(key)
+        if held is None or held.server != server or (session and held.id not in (0, session)):
             return False
-        self._forget(session)
-        return session.deadline_s > self._clock()
+        self._forget(held)
+        return held.deadline_s > self._clock()
 
     def servers_by_key_now(self, keys: Sequence[str]) -> dict[str, str]:
         """Return {key: server id} of the keys that are online."""
@@ -123,26 +124,22 @@ class MemoryStore:
         now_s = self._clock()
         found = {}
         for mid in mids:
-            held = self._mids.get(mid)
-            if held is None:
-                continue
-            every = held.values() if isinstance(held, dict) else (held,)
-            servers = {one.key: one.server for one in every if one.deadline_s > now_s}
+            servers = {one.key: one.server for one in self._of_mid(mid) if one.deadline_s > now_s}
             if servers:
                 found[mid] = servers
         return found
 
-    async def add(self, mid: int, key: str, server: str) -> None:
+    async def add(self, mid: int, key: str, server: str, session: int = 0) -> None:
         """See add_now()."""
-        self.add_now(mid, key, server)
+        self.add_now(mid, key, server, session)
 
-    async def refresh(self, mid: int, key: str, server: str) -> None:
+    async def refresh(self, mid: int, key: str, server: str, session: int = 0) -> None:
         """See refresh_now()."""
-        self.refresh_now(mid, key, server)
+        self.refresh_now(mid, key, server, session)
 
-    async def remove(self, mid: int, key: str, server: str) -> bool:
+    async def remove(self, mid: int, key: str, server: str, session: int = 0) -> bool:
         """See remove_now()."""
-        return self.remove_now(mid, key, server)
+        return self.remove_now(mid, key, server, session)
 
     async def servers_by_key(self, keys: Sequence[str]) -> dict[str, str]:
         """See servers_by_key_now()."""
@@ -151,6 +148,11 @@ class MemoryStore:
     async def sessions_by_mid(self, mids: Iterable[int]) -> dict[int, dict[str, str]]:
         """See sessions_by_mid_now()."""
         return self.sessions_by_mid_now(mids)
+
+    async def session_ids(self, mid: int) -> dict[str, int]:
+        """Return {key: id} of a user's sessions that have one."""
+        now_s = self._clock()
+        return {one.key: one.id for one in self._of_mid(mid) if one.id and one.deadline_s > now_s}
 
     async def set_online(self, server: str, report: OnlineReport) -> None:
         """Replace the report of a server."""
@@ -180,6 +182,12 @@ class MemoryStore:
         self._sessions.clear()
         self._mids.clear()
         self._online.clear()
+
+    def _of_mid(self, mid: int) -> Iterable[_Session]:
+        held = self._mids.get(mid)
+        if held is None:
+            return ()
+        return held.values() if isinstance(held, dict) else (held,)
 
     def _add_to_mid(self, mid: int, session: _Session) -> None:
         held = self._mids.get(mid)

@@ -8,20 +8,17 @@ one of them at a time asks Redis again and again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 from uuid import uuid4
-
-from redis.exceptions import RedisError, WatchError
 
 from imctl.store.contract import StoreError
 from imctl.store.holding import LocalHolds
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
 __all__ = ["HOLD_S", "RedisHolds"]
+
+logger = logging.getLogger(__name__)
 
 HOLD_S = 5.0
 _PREFIX = "imctl:hold:"
@@ -30,15 +27,22 @@ _AT_A_TIME = 8
 
 
 class RedisHolds:
-    """Holds over one Redis client.
+    """Holds as keys of Redis.
 
     Args:
-        client: Its connections are the opener's to close.
+        take: Sets a key that is not there to its owner, for some milliseconds; returns whether it was not.
+        give: Deletes a key if it is this owner's.
         what: Names the store in errors.
     """
 
-    def __init__(self, client: Redis, what: str) -> None:
-        self._client = client
+    def __init__(
+        self,
+        take: Callable[[str, str, int], Awaitable[bool]],
+        give: Callable[[str, str], Awaitable[None]],
+        what: str,
+    ) -> None:
+        self._take_now = take
+        self._give_now = give
         self._what = what
         self._local = LocalHolds()
         # Each command has a connection of its own meanwhile, and the client's are for sessions too.
@@ -62,25 +66,19 @@ class RedisHolds:
     async def _take(self, key: str, owner: str) -> None:
         try:
             async with asyncio.timeout(2 * HOLD_S):
-                while not await self._set(key, owner):  # noqa: ASYNC110  # Redis tells nobody that a key has gone
+                while not await self._try(key, owner):  # noqa: ASYNC110  # Redis tells nobody that a key has gone
                     await asyncio.sleep(_ASK_EVERY_S)
         except TimeoutError as exc:
             raise StoreError(f"{self._what}: {key} is held by others for {2 * HOLD_S:g} s") from exc
-        except (RedisError, OSError) as exc:
-            raise StoreError(f"{self._what}: {exc}") from exc
 
-    async def _set(self, key: str, owner: str) -> bool:
+    async def _try(self, key: str, owner: str) -> bool:
         async with self._turns:
-            return bool(await self._client.set(key, owner, nx=True, px=round(HOLD_S * 1000)))
+            return await self._take_now(key, owner, round(HOLD_S * 1000))
 
     async def _release(self, key: str, owner: str) -> None:
         """Delete the key if it is still ours; when Redis is away it ends by itself."""
         try:
-            async with self._turns, self._client.pipeline(transaction=True) as pipeline:
-                await pipeline.watch(key)
-                if await pipeline.get(key) == owner:
-                    pipeline.multi()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-                    pipeline.delete(key)
-                    await pipeline.execute()
-        except (WatchError, RedisError, OSError):
-            return
+            async with self._turns:
+                await self._give_now(key, owner)
+        except StoreError as exc:
+            logger.debug("a hold ends by itself: %s", exc.message)

@@ -30,6 +30,7 @@ from protocol.operation import Operation, operation_name
 __all__ = ["Client"]
 
 _HEARTBEAT_S = 30.0  # as goim's browser client
+_LAST_LOOK_S = 0.05
 _QUEUE_FRAMES = 1000
 _REPLY_OPS: dict[int, int] = {
     Operation.AUTH: Operation.AUTH,  # a second op 7 is echoed
@@ -316,9 +317,9 @@ class Client:
             self._beat = asyncio.get_running_loop().call_later(self._heartbeat_s, self._send_beat)
 
     def _send_beat(self) -> None:
-        # While anything comes, the answer may just be behind it.
-        if self._unanswered_beat is not None and not self._heard and not self._paused:
-            self._protocol.fail(ConnectionClosedError(f"no answer to a heartbeat within {self._heartbeat_s:g} s"))
+        if self._is_mute():
+            # The timers of a process that stood still are due before its sockets are read, where the answer may wait.
+            self._beat = asyncio.get_running_loop().call_later(_LAST_LOOK_S, self._give_up)
             return
         self._heard = False
         if self._unanswered_beat is None:
@@ -326,6 +327,16 @@ class Client:
             self._unanswered_beat = (Operation.HEARTBEAT_REPLY, seq)
             self._protocol.write(pack_frame(Operation.HEARTBEAT, seq=seq))
         self._schedule_beat()
+
+    def _is_mute(self) -> bool:
+        # While anything comes, the answer may just be behind it.
+        return self._unanswered_beat is not None and not self._heard and not self._paused
+
+    def _give_up(self) -> None:
+        if self._is_mute():
+            self._protocol.fail(ConnectionClosedError(f"no answer to a heartbeat within {self._heartbeat_s:g} s"))
+        else:
+            self._send_beat()
 
     def _stop_beating(self) -> None:
         if self._beat is not None:

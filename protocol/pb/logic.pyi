@@ -64,14 +64,20 @@ class ConnectReply(_message.Message):
     def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., roomID: _Optional[str] = ..., accepts: _Optional[_Iterable[int]] = ..., heartbeat: _Optional[int] = ..., session: _Optional[_session_pb2.Session] = ...) -> None: ...
 
 class DisconnectReq(_message.Message):
-    __slots__ = ("mid", "key", "server")
+    __slots__ = ("mid", "key", "server", "session", "reason", "replaced")
     MID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     mid: int
     key: str
     server: str
-    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., server: _Optional[str] = ...) -> None: ...
+    session: int
+    reason: str
+    replaced: bool
+    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., server: _Optional[str] = ..., session: _Optional[int] = ..., reason: _Optional[str] = ..., replaced: _Optional[bool] = ...) -> None: ...
 
 class DisconnectReply(_message.Message):
     __slots__ = ("has",)
@@ -80,14 +86,16 @@ class DisconnectReply(_message.Message):
     def __init__(self, has: _Optional[bool] = ...) -> None: ...
 
 class HeartbeatReq(_message.Message):
-    __slots__ = ("mid", "key", "server")
+    __slots__ = ("mid", "key", "server", "session")
     MID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     mid: int
     key: str
     server: str
-    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., server: _Optional[str] = ...) -> None: ...
+    session: int
+    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., server: _Optional[str] = ..., session: _Optional[int] = ...) -> None: ...
 
 class HeartbeatReply(_message.Message):
     __slots__ = ()

@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Session(_message.Message):
-    __slots__ = ("grant", "ask_rooms", "again_ms", "tell_registered")
+    __slots__ = ("grant", "ask_rooms", "again_ms", "tell_registered", "id")
     GRANT_FIELD_NUMBER: _ClassVar[int]
     ASK_ROOMS_FIELD_NUMBER: _ClassVar[int]
     AGAIN_MS_FIELD_NUMBER: _ClassVar[int]
     TELL_REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
     grant: bytes
     ask_rooms: bool
     again_ms: int
     tell_registered: bool
-    def __init__(self, grant: _Optional[bytes] = ..., ask_rooms: _Optional[bool] = ..., again_ms: _Optional[int] = ..., tell_registered: _Optional[bool] = ...) -> None: ...
+    id: int
+    def __init__(self, grant: _Optional[bytes] = ..., ask_rooms: _Optional[bool] = ..., again_ms: _Optional[int] = ..., tell_registered: _Optional[bool] = ..., id: _Optional[int] = ...) -> None: ...
 
 class EnterRoomReq(_message.Message):
     __slots__ = ("mid", "key", "server", "room", "grant", "again")
@@ -44,16 +46,18 @@ class EnterRoomReply(_message.Message):
     def __init__(self, allow: _Optional[bool] = ..., again_ms: _Optional[int] = ...) -> None: ...
 
 class RegisteredReq(_message.Message):
-    __slots__ = ("mid", "key", "server", "again")
+    __slots__ = ("mid", "key", "server", "again", "session")
     MID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
     AGAIN_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     mid: int
     key: str
     server: str
     again: bool
-    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., server: _Optional[str] = ..., again: _Optional[bool] = ...) -> None: ...
+    session: int
+    def __init__(self, mid: _Optional[int] = ..., key: _Optional[str] = ..., server: _Optional[str] = ..., again: _Optional[bool] = ..., session: _Optional[int] = ...) -> None: ...
 
 class RegisteredReply(_message.Message):
     __slots__ = ()
@@ -80,7 +84,7 @@ class Message(_message.Message):
     def __init__(self, op: _Optional[int] = ..., body: _Optional[bytes] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class DeliverReply(_message.Message):
-    __slots__ = ("result",)
+    __slots__ = ("result", "session")
     class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         TAKEN: _ClassVar[DeliverReply.Result]
@@ -90,16 +94,20 @@ class DeliverReply(_message.Message):
     FULL: DeliverReply.Result
     UNKNOWN: DeliverReply.Result
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     result: DeliverReply.Result
-    def __init__(self, result: _Optional[_Union[DeliverReply.Result, str]] = ...) -> None: ...
+    session: int
+    def __init__(self, result: _Optional[_Union[DeliverReply.Result, str]] = ..., session: _Optional[int] = ...) -> None: ...
 
 class KickReq(_message.Message):
-    __slots__ = ("keys", "reason")
+    __slots__ = ("keys", "reason", "sessions")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedScalarFieldContainer[str]
     reason: str
-    def __init__(self, keys: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    sessions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, keys: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., sessions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class KickReply(_message.Message):
     __slots__ = ("keys",)

@@ -14,6 +14,7 @@ from sim.clients.client import SimClient
 from sim.clients.connect import open_from, source_of, tls_context
 from sim.clients.plan import Plan
 from sim.clients.spread import connect_starts
+from sim.failures import failure_text
 from sim.run.target import Target, comet_of
 from sim.scenario.scenario import Backoff
 
@@ -197,7 +198,7 @@ class Connector:
         except ConnectionAbortedError:
             reason = "closed before the auth reply"
         except OSError as exc:
-            reason = f"connect: {exc.strerror or exc}"
+            reason = f"connect: {failure_text(exc)}"
         else:
             return ""
         finally:

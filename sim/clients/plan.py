@@ -72,6 +72,17 @@ class Plan:
                 yield self._client(first + i, number, population, i, room)
             first += population.count
 
+    def sharing(self) -> dict[int, int]:
+        """Return publishers that share a stream, each with another of it: no message tells whose it is."""
+        owners: dict[int, int] = {}
+        found: dict[int, int] = {}
+        for publisher, streams in enumerate(self.publishers):
+            for stream in streams:
+                owner = owners.setdefault(stream, publisher)
+                if owner != publisher:
+                    found[publisher], found[owner] = owner, publisher
+        return found
+
     def device(self, client: ClientPlan, number: int) -> ClientPlan:
         """Return a client's user with a second connection, of a key of its own."""
         key = f"{client.token.key}{_DEVICE}{number}" if client.token.key else ""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sim.clients.plan import make_plan
 from sim.clients.swarm import Swarm
 from sim.run.health import HealthMeter
-from sim.run.messages import Begin, Connect, Connected, Finish, Job, Progress, Result, Seen
+from sim.run.heartbeats import EVERY_S
+from sim.run.messages import Begin, Connect, Connected, Finish, Job, Judging, Progress, Result, Seen
 from sim.run.process import child_main
 
 __all__ = ["main"]
-
-_PROGRESS_S = 0.25
 
 
 async def work(messages: AsyncIterator[Any], send: Callable[[object], None]) -> None:
@@ -43,13 +44,33 @@ async def work(messages: AsyncIterator[Any], send: Callable[[object], None]) -> 
                     case Finish(logs):
                         figures = health.read()
                         tasks[0].cancel()
-                        result = swarm.finish(logs)
+                        with _beating(send):
+                            result = swarm.finish(logs)
                         send(Result(result, figures, swarm.take_seconds(all_of_them=True)))
             for task in tasks:
                 task.cancel()
     finally:
         await health.stop()
         await swarm.close()
+
+
+@contextmanager
+def _beating(send: Callable[[object], None]) -> Iterator[None]:
+    """Say from a thread that we live, while the loop is at work on something long and sends nothing itself."""
+    over = threading.Event()
+
+    def beat() -> None:
+        with suppress(BrokenPipeError):  # the parent is gone
+            while not over.wait(EVERY_S):
+                send(Judging())
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 async def _connect(swarm: Swarm, send: Callable[[object], None]) -> None:
@@ -59,7 +80,7 @@ async def _connect(swarm: Swarm, send: Callable[[object], None]) -> None:
 
 async def _report(swarm: Swarm, send: Callable[[object], None]) -> None:
     while True:
-        await asyncio.sleep(_PROGRESS_S)
+        await asyncio.sleep(EVERY_S)
         swarm.check()
         seconds = swarm.take_seconds()
         send(

@@ -10,7 +10,7 @@ from sim.clients.plan import make_plan
 from sim.errors import Problem
 from sim.language.fields import Read, read_section
 from sim.language.format_expect import EXPECTATION
-from sim.language.overrides import move_time
+from sim.language.overrides import move_time, shorten
 from sim.language.yaml_tree import Item
 from sim.scenario.expect import end_early, find_event, limit_to, parse_expectation
 from sim.scenario.metrics import ExpectationError
@@ -99,8 +99,13 @@ def _keys(item: Item) -> Mapping[str, Any] | None:
 def _with_limits(expectation: Expectation, long: Mapping[str, Any], time: TimeLine) -> Expectation:
     from_s, to_s, event = long.get("from"), long.get("to"), long.get("event")
     if event is not None:
-        meant = time.events[time.events_written.index(find_event(event, time.events_written))]
-        expectation = limit_to(expectation, time.phases, from_s=from_s, to_s=to_s, event=meant)
+        written = find_event(event, time.events_written)
+        expectation = limit_to(expectation, time.written, from_s=from_s, to_s=to_s, event=written)
+        if time.phases is not time.written:
+            at_s = time.events[time.events_written.index(written)].at_s
+            spans_s = (shorten(span_s, written.at_s, time.written, time.phases) for span_s in (from_s or 0.0, to_s))
+            low, high = (None if span_s is None else at_s + span_s for span_s in spans_s)
+            expectation = dataclasses.replace(expectation, from_s=low, to_s=high)
     elif from_s is not None or to_s is not None:
         expectation = limit_to(expectation, time.written, from_s=from_s, to_s=to_s)
         if time.phases is not time.written:
@@ -121,10 +126,4 @@ def _shared(
     if not any("publisher." in item.written() for item in items):
         return shared  # to find out takes a plan of the whole run
     plan = make_plan(Scenario("", 0, tuple(populations), tuple(publishers), tuple(phases)))
-    owners: dict[int, str] = {}
-    for publisher, streams in zip(publishers, plan.publishers, strict=True):
-        for stream in streams:
-            owner = owners.setdefault(stream, publisher.name)
-            if owner != publisher.name:
-                shared[publisher.name], shared[owner] = owner, publisher.name
-    return shared
+    return shared | {publishers[one].name: publishers[other].name for one, other in plan.sharing().items()}

@@ -108,8 +108,23 @@ class Read:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word most like this one; empty when none is near."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
+    """Return the known word most like this one, that is the one with the fewest slips; empty when none is near."""
+    near = difflib.get_close_matches(word, list(known), n=5, cutoff=0.6)
+    return min(near, key=lambda one: _slips(word, one), default="")
+
+
+def _slips(a: str, b: str) -> int:
+    """Return how many letters were left out, added, exchanged or swapped with their neighbour (optimal alignment)."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        older, before, row = before, row, [i]
+        for j, other in enumerate(b, 1):
+            fewest = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                fewest = min(fewest, older[j - 2] + 1)
+            row.append(fewest)
+    return row[-1]
 
 
 def read_section(section: Section, item: Item, path: str, problems: list[Problem]) -> Read | None:
@@ -154,11 +169,14 @@ def _report_unknown(section: Section, item: Item, path: str, problems: list[Prob
     for key in item.value:
         if key in names:
             continue
-        meant = nearest(key, [name for name in names if name not in item.value])
+        meant = nearest(key, names)
+        hint = f"did you mean {meant}?" if meant else ""
+        if meant in item.value:
+            hint = f"did you mean {meant}? It is given already"
         claimed.add(meant)
         child = f"{path}.{key}" if path else key
         message = f"{child} is not known; expected one of {', '.join(names)}"
-        problems.append(item.key_problem(key, child, message, f"did you mean {meant}?" if meant else ""))
+        problems.append(item.key_problem(key, child, message, hint))
     return claimed
 
 

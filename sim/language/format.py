@@ -17,7 +17,7 @@ __all__ = ["CLIENTS", "EVENT", "EVENT_DOCS", "EVENT_KEYS", "FEED", "PHASE", "PUB
 
 PHASE = Section(
     (
-        Field("name", kinds.NAME, "What expectations and reports call this phase."),
+        Field("name", kinds.PHASE_NAME, "What expectations and reports call this phase."),
         Field("duration", kinds.DURATION, "How long it lasts."),
         Field(
             "measure",
@@ -97,7 +97,8 @@ EVENT = Section(
         Field(
             "for",
             kinds.DURATION,
-            "How long it goes on. A `pause` always has it; a `reset` or `cut` without it is over at once.",
+            "How long it goes on, less in a phase that `--duration` makes shorter. A `pause` always has it; a `reset` "
+            "or `cut` without it is over at once.",
             None,
             "to the end",
         ),
@@ -134,7 +135,7 @@ SCENARIO = Section(
             None,
             "no other",
         ),
-        Field("name", kinds.NAME, "What reports call this scenario: letters, digits, _ and -."),
+        Field("name", kinds.SCENARIO_NAME, "What reports call this scenario: letters, digits, _ and -."),
         Field(
             "seed",
             kinds.SEED,

@@ -160,7 +160,7 @@ MIX_ENTRY = Section(
         _WEIGHT,
         Field("to", one_of(tuple(PublishTo)), _TO_DOC),
         *_MESSAGE,
-        Field("name", kinds.NAME, "What reports call it.", None, "made up"),
+        Field("name", kinds.PUBLISHER_NAME, "What reports call it.", None, "made up"),
     )
 )
 PUBLISH = Section(
@@ -192,12 +192,14 @@ PUBLISH = Section(
             None,
             "all of one kind",
         ),
-        Field("name", kinds.NAME, "What reports call this publisher.", None, "made up"),
+        Field("name", kinds.PUBLISHER_NAME, "What reports call this publisher.", None, "made up"),
     )
 )
 FEED = Section(
     (
-        Field("name", kinds.NAME, "What bodies and targets call it: of `user`, `${user.mid}` is the column `mid`."),
+        Field(
+            "name", kinds.FEED_NAME, "What bodies and targets call it: of `user`, `${user.mid}` is the column `mid`."
+        ),
         Field("file", publish_kinds.FEED_FILE, "A `.csv` with a header, or a `.jsonl` with an object a line."),
         Field(
             "order",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "EXPONENT",
     "FILE",
     "FACTORS",
+    "FEED_NAME",
     "FRACTION",
     "INFLIGHT",
     "KEY",
@@ -37,9 +39,12 @@ __all__ = [
     "NODE",
     "OP",
     "PEM",
+    "PHASE_NAME",
     "POPULATION",
+    "PUBLISHER_NAME",
     "RATE",
     "ROOM",
+    "SCENARIO_NAME",
     "SEED",
     "SHARE",
     "SIGMA",
@@ -247,6 +252,10 @@ _NUMBER = r"\s*[0-9]+(\.[0-9]+)?\s*"
 _DURATION = r"([0-9]+(\.[0-9]+)?(us|ms|s|m|h))+"
 
 NAME = _matching(_NAME, "a name of letters, digits, _ and - (64 at most)", "viewers")
+PHASE_NAME = dataclasses.replace(NAME, example="steady")
+PUBLISHER_NAME = dataclasses.replace(NAME, example="chat")
+FEED_NAME = dataclasses.replace(NAME, example="user")
+SCENARIO_NAME = dataclasses.replace(NAME, example="evening")
 OP = _whole(FIRST_FREE_OP, 2**31 - 1, f"an operation from {FIRST_FREE_OP} (goim's own are below)", str(DEFAULT_OP))
 COUNT = _whole(1, MAX_CLIENTS, f"a whole number from 1 to {MAX_CLIENTS}", "100")
 INFLIGHT = _whole(1, 100_000, "a whole number from 1 to 100000", "200")

@@ -13,7 +13,7 @@ from sim.language.fields import nearest
 from sim.language.yaml_tree import Item, parse_value
 from sim.scenario.scenario import Event, Phase, Population
 
-__all__ = ["apply_set", "move_events", "move_time", "scale_clients", "scale_phases"]
+__all__ = ["apply_set", "move_events", "move_time", "scale_clients", "scale_phases", "shorten"]
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
@@ -76,10 +76,28 @@ def scale_phases(phases: Sequence[Phase], measured_s: float) -> tuple[Phase, ...
 def move_events(events: Sequence[Event], before: Sequence[Phase], after: Sequence[Phase]) -> tuple[Event, ...]:
     """Return the events where they were in their phases, now that those have another length.
 
-    How long an event goes on stays as it is: a node paused for two seconds is that in a shorter run too.
+    How long an event goes on shrinks with its phases, so that it ends where it did; it is never longer than it was
+    written: a node that is paused for two seconds would be another fault if it were paused for twenty.
     """
     moved = ((event, move_time(event.at_s, before, after)) for event in events)
-    return tuple(dataclasses.replace(event, at_s=at_s) for event, at_s in moved if at_s is not None)
+    return tuple(
+        dataclasses.replace(event, at_s=at_s, for_s=shorten(event.for_s, event.at_s, before, after))
+        for event, at_s in moved
+        if at_s is not None
+    )
+
+
+def shorten(span_s: float | None, at_s: float, before: Sequence[Phase], after: Sequence[Phase]) -> float | None:
+    """Return how long what begins at a time goes on, now that phases have another length: at most as long as before."""
+    if span_s is None:
+        return None
+    length_s = start_s = 0.0
+    for old, new in zip(before, after, strict=True):
+        covered_s = min(at_s + span_s, start_s + old.duration_s) - max(at_s, start_s)
+        length_s += max(covered_s, 0.0) * new.duration_s / old.duration_s
+        start_s += old.duration_s
+    length_s += max(at_s + span_s - start_s, 0.0)  # what is after the end of the run stays
+    return min(span_s, round(length_s, 9))
 
 
 def move_time(at_s: float | None, before: Sequence[Phase], after: Sequence[Phase]) -> float | None:
@@ -142,8 +160,11 @@ def _number_of(item: Item, step: str, path: str, source: str, problems: list[Pro
     if step in names:
         return names[step]
     meant = nearest(step, names)
-    known = [*names, f"0 to {len(item.value) - 1}"] if item.value else ["nothing: the list is empty"]
-    message = f'{path} has no entry "{step}"; expected one of {", ".join(known)}'
+    last = len(item.value) - 1
+    expected = f"its number, {'0' if last == 0 else f'0 to {last}'}" if item.value else "none: the list is empty"
+    if names:
+        expected = f"its name, {' or '.join(names)}, or {expected}"
+    message = f'{path} has no entry "{step}"; expected {expected}'
     problems.append(Problem(source, 0, 0, path, message, f"did you mean {path}.{meant}?" if meant else ""))
     return None
 

@@ -39,6 +39,9 @@ def find_scenario(name: str) -> Path:
     if path.is_file():
         return path
     shipped = shipped_scenarios()
+    if not name.strip():
+        message = "the name of the scenario is empty; expected a file, or the name of a shipped scenario"
+        raise ScenarioError([Problem('""', 0, 0, "", message, "imctl scenarios lists those")])
     plain = path.stem if str(path.parent) in (".", "scenarios") and path.suffix in ("", ".yaml", ".yml") else ""
     if plain in shipped and not path.exists():
         return shipped[plain]

@@ -11,7 +11,8 @@ __all__ = ["Cells"]
 class Cells:
     """The cells of a run, by number.
 
-    A stream that several publishers share counts for the first of them: its messages do not tell.
+    A stream that several publishers share counts for the first of them: its messages do not tell. So what is counted
+    for one of these is no figure of it alone (Plan.sharing()).
 
     Attributes:
         segments: The run, cut.

@@ -21,11 +21,12 @@ from typing import Any
 
 from protocol.trace import TRACE_HEADER, dump_trace_id
 from sim.clients.plan import Plan, make_plan
+from sim.failures import failure_text, on_one_line
 from sim.measure.histogram import Histogram
 from sim.measure.ledger import StreamLog
 from sim.measure.segments import segments_of
 from sim.publish.composer import Composer, Draft
-from sim.publish.http_pool import HttpPool
+from sim.publish.http_pool import Answer, HttpPool
 from sim.publish.sampling import TraceSampler
 from sim.publish.stamp import make_body, sign_body
 from sim.publish.virtual import VirtualPublishers, count_virtual
@@ -61,6 +62,7 @@ class PushRun:
         self.sent: Counter[tuple[int, int]] = Counter()
         self.errors: Counter[tuple[int, int]] = Counter()
         self.failures: Counter[str] = Counter()
+        self._refusals: dict[str, str] = {}
         self.seconds: Counter[int] = Counter()
         self.messages = 0
         self.expected = 0
@@ -221,17 +223,17 @@ class PushRun:
         log = self.logs[stream]
         try:
             answer = await self._pools[stream % len(self._pools)].post(target, body, headers)
-            if answer.status != HTTPStatus.OK:
-                self._failed(place, f"HTTP status {answer.status}")
-            elif (code := (reply := json.loads(answer.body)).get("code")) != 0:
-                self._failed(place, f"logic answered code {code}: {reply.get('message', '')}"[:120])
+            if refused := _refusal(answer, self._refusals):
+                self._failed(place, refused)
             else:
                 log.accepted[sequence] = 1
                 self.expected += self._plan.streams[stream].members
         except TimeoutError:
             self._failed(place, f"no answer within {_ANSWER_TIMEOUT_S:.0f} s")
-        except (OSError, ValueError, AttributeError) as exc:
-            self._failed(place, f"{type(exc).__name__}: {exc}"[:120])
+        except OSError as exc:
+            self._failed(place, failure_text(exc))
+        except ValueError as exc:
+            self._failed(place, on_one_line(str(exc)))
         finally:
             log.done_ns[sequence] = monotonic_ns()
         return bool(log.accepted[sequence])
@@ -242,6 +244,29 @@ class PushRun:
     def _failed(self, place: tuple[int, int], reason: str) -> None:
         self.errors[place] += 1
         self.failures[reason] += 1
+
+
+def _refusal(answer: Answer, known: dict[str, str]) -> str:
+    """Return why logic did not take a push; empty when it did.
+
+    Args:
+        answer: What it answered.
+        known: Text of each code so far: refusals of one code count as alike, whatever their messages name.
+    """
+    if answer.status != HTTPStatus.OK:
+        return f"HTTP status {answer.status}"
+    try:
+        reply = json.loads(answer.body)
+    except ValueError:
+        return "the answer is not JSON"
+    if not isinstance(reply, dict):
+        return "the answer is no JSON object"
+    code = reply.get("code")
+    if code == 0:
+        return ""
+    return known.setdefault(
+        str(code), on_one_line(f"logic answered code {code}: {reply.get('message') or 'no message'}")
+    )
 
 
 def _end(over: asyncio.Future[None]) -> None:

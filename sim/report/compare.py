@@ -1,36 +1,40 @@
-"""Two runs side by side: what got worse, and what is only noise.
+"""Two runs side by side: what got worse, what is only noise, and what cannot be told.
 
 A latency percentile is worse when all of these hold:
 
 - it is larger by more than the tolerance;
 - it is larger by more than 1 ms, and by more than the histograms' error of 0.8 %;
 - it is larger than chance makes it: the intervals in which the true
-  percentiles lie with 95 % do not overlap. A percentile of n messages lies
-  between the shares p +- 2 sqrt(p (1 - p) / n), and above all n has no known
-  end when p^n is over 5 %: a p99 needs 299 messages, a p999 2,995. Messages
-  count and not deliveries: what delays a message delays it for a whole room;
+  percentiles lie with 95 % (sim.report.chance) do not overlap;
 - it is larger than the seconds of the two runs differ among themselves: the
   rank test of sim.report.noise on the p50, p90 or p99 of each whole measured
-  second. Messages of one second share its luck, which counting them does not
-  show. Under five seconds in a run nothing is said; only for two documents
-  without any series this is left out.
+  second (sim.report.seconds). Messages of one second share its luck, which
+  counting them does not show. Only for two documents without any series this
+  is left out.
 
-Better is the same the other way round. Of losses, copies, wrong order, errors
-and failed clients every single one counts. Deliveries and pushes a second are
-worse when they fall by more than the tolerance, and by more than their seconds
-differ among themselves; the time to connect when it grows by more than the
-tolerance and half a second. Minimum and maximum are one message each, messages
-that reached everybody tell of the same losses once more, and the spread from
-first to last receiver and what nodes and generator use depend on the machine:
-those are shown and never judged.
+Better is the same the other way round. What has too few messages or seconds
+for that is not judged, however alike the two numbers are: by a tolerance
+nobody could have found it worse. There is one exception, for runs of three or
+four seconds: a percentile that is three times as large, in every second
+larger than in any second of the other run, is worse. A tolerance of 200 % or
+more asks for no finer answer, so it judges such a run altogether.
+
+Of losses, copies, wrong order, errors and failed clients every single one
+counts. Deliveries and pushes a second are worse when they fall by more than
+the tolerance, and by more than their seconds differ among themselves; the
+seconds in which the cluster stood still, when they are a larger share of the
+run by more than the tolerance, and two more; the time to connect when it grows
+by more than the tolerance and half a second. Minimum and maximum are one
+message each, messages that reached everybody tell of the same losses once
+more, and the spread from first to last receiver and what nodes and generator
+use depend on the machine: those are shown and never judged.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from sim.report.chance import PERCENTILES, curve_of, interval, messages_needed
 from sim.report.model import (
     Change,
     ComparedMetric,
@@ -39,29 +43,29 @@ from sim.report.model import (
     NodeReport,
     PhaseReport,
     RunReport,
-    SeriesRow,
     Verdict,
 )
-from sim.report.noise import ALPHA, MIN_SECONDS, rank_test, seconds_of
+from sim.report.noise import MIN_SECONDS, is_shifted
+from sim.report.seconds import Seconds, seconds_of
 from sim.scenario.expect import format_value
 
 __all__ = ["compare_reports"]
 
 FLOOR_MS = 1.0
 CONNECT_FLOOR_S = 0.5
+STALLED_FLOOR_S = 2
 _RESOLUTION = 0.008
-_SIGMAS = 2.0
-_CHANCE = 0.05
+
+COARSE_SECONDS = 3
+COARSE_TOLERANCE = 2.0
+"""Three times as large. That each of three seconds is worse than each of three others is chance once in twenty times,
+so by itself no evidence; that they are then three times as large is what noise does not explain."""
 
 _SECONDS = {"p50": "p50_ms", "p90": "p90_ms", "p95": "p90_ms", "p99": "p99_ms", "p999": "p99_ms"}
-_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 _FAULTS = ("lost", "duplicated", "reordered", "unexpected")
 
-Curve = Sequence[tuple[float, float]]
-"""(share of the deliveries, the latency in ms that this share does not exceed), both rising."""
-
-Seconds = tuple[Sequence[SeriesRow], Sequence[SeriesRow]]
-"""Whole measured seconds of the two runs."""
+Judged = tuple[Change, str]
+"""A verdict, and why it is no other."""
 
 
 def compare_reports(a: RunReport, b: RunReport, *, tolerance_percent: float, names: tuple[str, str]) -> Comparison:
@@ -76,7 +80,15 @@ def compare_reports(a: RunReport, b: RunReport, *, tolerance_percent: float, nam
     metrics = tuple(_metrics(a, b, tolerance_percent / 100))
     reasons = tuple(_reason(metric, tolerance_percent) for metric in metrics if metric.verdict is Change.WORSE)
     notes = tuple(_notes(a, b, "the second run" if names[1] else "this run"))
-    return Comparison(*names, tolerance_percent, bool(reasons), reasons, notes, metrics)
+    return Comparison(*names, tolerance_percent, bool(reasons), reasons, notes, metrics, _unjudged(metrics))
+
+
+def _unjudged(metrics: Sequence[ComparedMetric]) -> str:
+    """Return why no latency of the two runs could be judged; "" when one was, or there was none."""
+    found = [one for one in metrics if "latency." in one.metric and one.verdict is not Change.SHOWN]
+    if not found or any(one.verdict is not Change.NOT_JUDGED for one in found):
+        return ""
+    return found[0].why
 
 
 def _reason(metric: ComparedMetric, tolerance_percent: float) -> str:
@@ -131,23 +143,32 @@ def _node(a: NodeReport, b: NodeReport) -> Iterator[ComparedMetric]:
 
 
 def _latency(
-    prefix: str, a: RunReport | PhaseReport, b: RunReport | PhaseReport, tolerance: float, seconds: Seconds
+    prefix: str,
+    a: RunReport | PhaseReport,
+    b: RunReport | PhaseReport,
+    tolerance: float,
+    seconds: tuple[Seconds, Seconds],
 ) -> Iterator[ComparedMetric]:
-    curves = _curve(a), _curve(b)
-    messages = a.publish.messages, b.publish.messages
+    curves = curve_of(a), curve_of(b)
+    messages = min(a.publish.messages, b.publish.messages)
     for key in ("min", "p50", "p90", "p95", "p99", "p999", "max"):
         name, first, second = f"{prefix}latency.{key}", _value(a.latency_ms, key), _value(b.latency_ms, key)
-        share = _PERCENTILES.get(key)
+        share = PERCENTILES.get(key)
         if share is None or first is None or second is None:
             yield _compared(name, "ms", first, second)
             continue
-        beyond = abs(second - first) > tolerance * first
-        why = ""
-        if beyond:
-            why = _noise(first, second, share, curves, messages) or _within_seconds(seconds, _SECONDS[key])
-        verdict = Change.SAME
-        if beyond and not why:
-            verdict = Change.WORSE if second > first else Change.BETTER
+        if messages < messages_needed(share):
+            why = f"too few messages: {messages:,} of {messages_needed(share):,}"
+            yield _compared(name, "ms", first, second, Change.NOT_JUDGED, why)
+            continue
+        noise = _within_floor(first, second)
+        if not noise:
+            low_a, high_a = interval(curves[0], share, a.publish.messages)
+            low_b, high_b = interval(curves[1], share, b.publish.messages)
+            noise = f"within chance: {messages:,} messages" if low_b <= high_a and low_a <= high_b else ""
+        values = [one.latencies(_SECONDS[key]) for one in seconds]
+        has_seconds = any(seconds)
+        verdict, why = _judge(first, second, tolerance, noise, values if has_seconds else None)
         yield _compared(name, "ms", first, second, verdict, why)
 
 
@@ -156,60 +177,58 @@ def _value(stats: LatencyStats, key: str) -> float | None:
     return value
 
 
-def _noise(first: float, second: float, share: float, curves: tuple[Curve, Curve], messages: tuple[int, int]) -> str:
-    """Return why a change of a percentile means nothing, "" when it does mean something."""
+def _within_floor(first: float, second: float) -> str:
+    """Return why a change is too small to mean anything, "" when it is not."""
     if abs(second - first) <= FLOOR_MS:
         return f"within {FLOOR_MS:g} ms"
     if abs(second - first) <= _RESOLUTION * (first + second):
         return "within the histogram's error"
-    (low_a, high_a), (low_b, high_b) = (_interval(curve, share, n) for curve, n in zip(curves, messages, strict=True))
-    if low_b <= high_a and low_a <= high_b:
-        return f"within chance: {min(messages):,} messages"
     return ""
 
 
-def _within_seconds(seconds: Seconds, column: str) -> str:
-    """Return why the seconds of two runs do not tell them apart, "" when they do or when there are none at all."""
-    a, b = ([value for row in rows if (value := getattr(row, column)) is not None] for rows in seconds)
-    if not seconds[0] and not seconds[1]:
-        return ""
-    if min(len(a), len(b)) < MIN_SECONDS:
-        return f"too short to tell: {min(len(a), len(b))} s"
-    return "" if rank_test(a, b) <= ALPHA else "within the spread of the seconds"
+def _judge(
+    first: float, second: float, tolerance: float, noise: str, values: Sequence[Sequence[float]] | None
+) -> Judged:
+    """Judge a number that is worse when it is larger.
+
+    Args:
+        first: Of the baseline.
+        second: Of the run in question.
+        tolerance: How much larger it may be.
+        noise: Why a change means nothing, whatever the seconds say.
+        values: Of each second of the one and of the other; None when neither document has any.
+    """
+    beyond = abs(second - first) > tolerance * first
+    verdict = Change.WORSE if second > first else Change.BETTER
+    if values is None:
+        return (Change.SAME, noise) if beyond and noise else (verdict if beyond else Change.SAME, "")
+    a, b = values
+    length = min(len(a), len(b))
+    if length < MIN_SECONDS:
+        return _judge_short(first, second, tolerance, noise, (a, b))
+    if not beyond:
+        return Change.SAME, ""
+    if not noise and not is_shifted(a, b, up=second > first):
+        noise = "within the spread of the seconds"
+    return (Change.SAME, noise) if noise else (verdict, "")
 
 
-def _interval(curve: Curve, share: float, messages: int) -> tuple[float, float]:
-    """Return between which latencies a percentile lies, by how many messages it is of."""
-    spread = _SIGMAS * math.sqrt(share * (1 - share) / max(messages, 1))
-    low = -math.inf if (1 - share) ** messages > _CHANCE else _at(curve, share - spread)
-    high = math.inf if share**messages > _CHANCE else _at(curve, share + spread)
-    return low, high
-
-
-def _curve(report: RunReport | PhaseReport) -> Curve:
-    """Return the percentile curve: from the histogram where the document has it, else from the percentiles."""
-    if isinstance(report, RunReport) and report.latency_buckets_ms:
-        total = sum(count for _, _, count in report.latency_buckets_ms)
-        seen = 0
-        curve = [(0.0, report.latency_buckets_ms[0][0])]
-        for _, high, count in report.latency_buckets_ms:
-            seen += count
-            curve.append((seen / total, high))
-        return curve
-    stats = report.latency_ms
-    points = [(0.0, stats.min), *((share, _value(stats, key)) for key, share in _PERCENTILES.items()), (1.0, stats.max)]
-    return [(share, value) for share, value in points if value is not None]
-
-
-def _at(curve: Curve, share: float) -> float:
-    """Return a percentile, between two known ones by a straight line."""
-    right = bisect_left(curve, share, key=lambda point: point[0])
-    if right <= 0:
-        return curve[0][1]
-    if right >= len(curve):
-        return curve[-1][1]
-    (low, start), (high, end) = curve[right - 1], curve[right]
-    return start + (end - start) * (share - low) / (high - low)
+def _judge_short(
+    first: float, second: float, tolerance: float, noise: str, values: tuple[Sequence[float], Sequence[float]]
+) -> Judged:
+    """Judge by a few seconds: only what is several times as large, and in every second, is more than their noise."""
+    a, b = values
+    length = min(len(a), len(b))
+    short = f"too short to tell: {length} s"
+    if length < COARSE_SECONDS:
+        return Change.NOT_JUDGED, short
+    small, large = sorted((first, second))
+    beyond = large - small > max(tolerance, COARSE_TOLERANCE) * small
+    if beyond and not noise and (max(a) < min(b) if second > first else max(b) < min(a)):
+        return (Change.WORSE if second > first else Change.BETTER), ""
+    if tolerance < COARSE_TOLERANCE:
+        return Change.NOT_JUDGED, short
+    return Change.SAME, (noise or "within the spread of the seconds") if beyond else ""
 
 
 def _traffic(a: RunReport, b: RunReport, tolerance: float) -> Iterator[ComparedMetric]:
@@ -220,6 +239,7 @@ def _traffic(a: RunReport, b: RunReport, tolerance: float) -> Iterator[ComparedM
         values = (getattr(report.fanout.spread_ms, key) for report in (a, b))
         yield _compared(f"fanout.spread.{key}", "ms", *values)
     seconds = seconds_of(a), seconds_of(b)
+    yield _stalled(seconds, tolerance)
     rates = a.delivery.deliveries_per_s, b.delivery.deliveries_per_s
     yield _rate("delivery.deliveries_per_s", *rates, tolerance, seconds, "delivered")
     yield _fault("publish.errors", a.publish.errors, b.publish.errors)
@@ -241,10 +261,30 @@ def _fault(name: str, a: int, b: int) -> ComparedMetric:
     return _compared(name, "", a, b, verdict)
 
 
-def _rate(name: str, a: float, b: float, tolerance: float, seconds: Seconds, column: str) -> ComparedMetric:
-    verdict = _rate_verdict(a, b, tolerance)
-    why = "" if verdict is Change.SAME else _within_seconds(seconds, column)
-    return _compared(name, "/s", a, b, Change.SAME if why else verdict, why)
+def _stalled(seconds: tuple[Seconds, Seconds], tolerance: float) -> ComparedMetric:
+    """Compare the seconds in which nothing came of what was pushed, which only a comparison counts."""
+    name, (a, b) = "delivery.stalled", (len(one.stalled) for one in seconds)
+    if not all(seconds):
+        return _compared(name, "s", None, None)
+    first, second = a / len(seconds[0]), b / len(seconds[1])
+    verdict = Change.SAME
+    if abs(second - first) > tolerance and abs(b - a) >= STALLED_FLOOR_S:
+        verdict = Change.WORSE if second > first else Change.BETTER
+    return _compared(name, "s", a, b, verdict)
+
+
+def _rate(
+    name: str, a: float, b: float, tolerance: float, seconds: tuple[Seconds, Seconds], column: str
+) -> ComparedMetric:
+    verdict, why = _rate_verdict(a, b, tolerance), ""
+    if verdict is not Change.SAME and any(seconds):
+        counts = [one.counts(column) for one in seconds]
+        length = min(map(len, counts))
+        if length < MIN_SECONDS:
+            verdict, why = Change.NOT_JUDGED, f"too short to tell: {length} s"
+        elif not is_shifted(*counts, up=verdict is Change.BETTER):
+            verdict, why = Change.SAME, "within the spread of the seconds"
+    return _compared(name, "/s", a, b, verdict, why)
 
 
 def _rate_verdict(a: float, b: float, tolerance: float) -> Change:

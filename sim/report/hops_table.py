@@ -37,4 +37,4 @@ def hops_table(report: RunReport) -> Table | None:
     note = f"Of {hops.traced:,} followed messages, each the mean over its receivers, in ms."
     if hops.reason:
         note += f" {hops.reason[:1].upper()}{hops.reason[1:]}."
-    return Table("Hops", head, tuple(rows), texts=2, note=note)
+    return Table("Hops", head, tuple(rows), texts=2, note=note, has_aside=True)

@@ -16,7 +16,9 @@ from importlib.resources import files
 from typing import Any
 
 from sim.report.clocks_table import clocks_table
+from sim.report.headline import facts_line, reasons_below, verdict_line
 from sim.report.hops_table import hops_table
+from sim.report.missing import no_ledger_note
 from sim.report.model import RunReport
 from sim.report.parts import fanout_table, populations_table, publishers_table
 from sim.report.tables import (
@@ -29,7 +31,6 @@ from sim.report.tables import (
     delivery_table,
     events_table,
     expectations_table,
-    facts_line,
     find_max_table,
     format_ms,
     latency_table,
@@ -38,7 +39,6 @@ from sim.report.tables import (
     percentile_curve,
     publishing_table,
     seconds_table,
-    verdict_line,
 )
 
 __all__ = ["html_page"]
@@ -47,6 +47,7 @@ _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
 
+_MANY_EVENTS = 30  # more are a list to open
 _LOG_FROM = 30.0  # where the worst second's maximum is so many times the median, a linear scale shows a flat line
 
 
@@ -87,12 +88,14 @@ def _static(name: str) -> str:
 
 
 def _head(report: RunReport) -> Iterator[str]:
-    word, meaning, _ = verdict_line(report)
-    yield f'<h1><span class="verdict {word.lower()}">{word}</span> {escape(report.scenario)}</h1>'
+    word, meaning, mark = verdict_line(report)
+    kind = word.lower().replace(" ", "-") + " warn" * (mark is Mark.WARN)
+    yield f'<h1><span class="verdict {kind}">{word}</span> {escape(report.scenario)}</h1>'
     yield f"<p>{escape(meaning[:1].upper() + meaning[1:])}.</p>"
     yield f'<p class="faint">{escape(facts_line(report))}</p>'
-    if report.reasons:
-        yield f'<ul class="reasons">{"".join(f"<li>{escape(reason)}</li>" for reason in report.reasons)}</ul>'
+    reasons = reasons_below(report)
+    if reasons:
+        yield f'<ul class="reasons">{"".join(f"<li>{escape(reason)}</li>" for reason in reasons)}</ul>'
     yield '<dl class="figures">'
     for name, value, bad in _figures(report):
         yield f"<div><dt>{name}</dt><dd{_class('bad') if bad else ''}>{escape(value)}</dd></div>"
@@ -104,11 +107,12 @@ def _figures(report: RunReport) -> Iterator[tuple[str, str, bool]]:
     latency, delivery = report.latency_ms, report.delivery
     for name, value in (("latency p50", latency.p50), ("p99", latency.p99), ("max", latency.max)):
         yield name, "-" if value is None else f"{format_ms(value)} ms", False
-    yield "deliveries/s", f"{delivery.deliveries_per_s:,.0f}", False
-    yield "delivered", f"{delivery.delivered:,}", False
-    yield "lost", f"{delivery.lost:,}", delivery.lost > 0
-    wrong = delivery.duplicated, delivery.reordered, delivery.unexpected
-    yield "dup. / reord. / unexp.", " / ".join(f"{count:,}" for count in wrong), any(wrong)
+    if not no_ledger_note(report):
+        yield "deliveries/s", f"{delivery.deliveries_per_s:,.0f}", False
+        yield "delivered", f"{delivery.delivered:,}", False
+        yield "lost", f"{delivery.lost:,}", delivery.lost > 0
+        wrong = delivery.duplicated, delivery.reordered, delivery.unexpected
+        yield "dup. / reord. / unexp.", " / ".join(f"{count:,}" for count in wrong), any(wrong)
     yield "clients", f"{report.clients.connected:,}", report.clients.failed > 0
 
 
@@ -120,9 +124,8 @@ def _body(report: RunReport) -> Iterator[str]:
         yield from _section(baseline_table(report.baseline))
     button = '<button type="button" id="log" aria-pressed="false">log scale</button>'
     if report.series:
-        yield _chart(
-            "latency", "Latency over time", button, note="Each second of the run; the bands lie between lines."
-        )
+        note = f'<p class="note">Each second of the run; the bands lie between lines.</p>{_event_list(report)}'
+        yield _chart("latency", "Latency over time", button, below=note)
     yield from _section(latency_table(report))
     if report.series:
         yield _chart("traffic", "Deliveries and published messages a second")
@@ -146,9 +149,20 @@ def _body(report: RunReport) -> Iterator[str]:
             yield f"<section><details><summary>{escape(table.title)}</summary>{_table(table)}</details></section>"
 
 
-def _chart(name: str, title: str, extra: str = "", *, note: str = "") -> str:
+def _event_list(report: RunReport) -> str:
+    """Return the names of the numbers that stand above the charts' lines."""
+    items = (
+        f"<li><span>{number}</span>{escape(f'{event.do} {event.target}'.strip())}, {event.at_s:.2f} s</li>"
+        for number, event in enumerate(report.events, 1)
+    )
+    found = f'<ol class="events">{"".join(items)}</ol>'
+    if len(report.events) > _MANY_EVENTS:
+        return f"<details><summary>{len(report.events):,} events</summary>{found}</details>"
+    return found if report.events else ""
+
+
+def _chart(name: str, title: str, extra: str = "", *, below: str = "") -> str:
     """Return the place of a chart; hidden until the script has something to put there."""
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
     return (
         f'<section data-chart hidden><div class="chart-head"><h2>{escape(title)}</h2>{extra}</div>'
         f'<div class="chart" id="{name}"></div>{below}</section>'
@@ -210,7 +224,7 @@ def _data(report: RunReport) -> str:
         "seconds": len(report.series),
         "log": _wants_log(report),
         "phases": _spans(report),
-        "events": [{"at_s": event.at_s, "name": f"{event.do} {event.target}".strip()} for event in report.events],
+        "events": [{"at_s": event.at_s} for event in report.events],
         "series": {
             name: [getattr(row, name) for row in report.series]
             for name in ("at_s", "p50_ms", "p90_ms", "p99_ms", "max_ms", "delivered", "messages", "lost", "connected")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
+from sim.report.headline import facts_line, verdict_line
 from sim.report.model import RunReport, Verdict
-from sim.report.tables import facts_line, verdict_line
+from sim.report.unchecked import unchecked_text
 from sim.scenario.expect import explain, format_value
 
 __all__ = ["junit_text"]
@@ -55,6 +56,8 @@ def _validity(suite: ET.Element, report: RunReport, time_s: float, *, valid: boo
     case = _case(suite, report, "the run is valid", time_s)
     if not valid:
         _problem(case, "error", "\n".join(report.reasons) or report.verdict.value, kind=report.verdict.value)
+    elif text := unchecked_text(report):  # JUnit knows no warnings
+        ET.SubElement(case, "system-out").text = f"warning: {text}"
 
 
 def _baseline(suite: ET.Element, report: RunReport) -> None:
@@ -64,6 +67,8 @@ def _baseline(suite: ET.Element, report: RunReport) -> None:
         ET.SubElement(case, "skipped", message="the run did not pass, so it is not compared")
     elif report.baseline.slower:
         _problem(case, "failure", "\n".join(report.baseline.reasons), kind="baseline")
+    elif report.baseline.unjudged:
+        _problem(case, "error", f"no latency could be judged: {report.baseline.unjudged}", kind="not judged")
 
 
 def _case(suite: ET.Element, report: RunReport, name: str, time_s: float = 0.0) -> ET.Element:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from sim.report.clocks_table import clocks_table
+from sim.report.headline import facts_line, reasons_below, verdict_line
 from sim.report.hops_table import hops_table
 from sim.report.model import RunReport
 from sim.report.parts import fanout_table, populations_table, publishers_table
@@ -21,12 +22,10 @@ from sim.report.tables import (
     delivery_table,
     events_table,
     expectations_table,
-    facts_line,
     find_max_table,
     latency_table,
     nodes_table,
     publishing_table,
-    verdict_line,
 )
 
 __all__ = ["markdown_text"]
@@ -36,7 +35,7 @@ __all__ = ["markdown_text"]
 _SPECIAL = re.compile(r"([\\`*_\[\]{}|~$])")
 _AS_ENTITY = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "#": "&#35;"}
 
-_SIGNS = {Mark.GOOD: "✅ ", Mark.BAD: "❌ "}
+_SIGNS = {Mark.GOOD: "✅ ", Mark.WARN: "⚠️ ", Mark.BAD: "❌ "}
 
 
 def markdown_text(report: RunReport) -> str:
@@ -44,8 +43,9 @@ def markdown_text(report: RunReport) -> str:
     word, meaning, mark = verdict_line(report)
     lines = [f"## {_SIGNS[mark]}{word}: {_escape(report.scenario)}", ""]
     lines += [f"{_sentence(_escape(meaning))} Run {_escape(facts_line(report))}.", ""]
-    if report.reasons:
-        lines += [*(f"- {_escape(reason)}" for reason in report.reasons), ""]
+    reasons = reasons_below(report)
+    if reasons:
+        lines += [*(f"- {_escape(reason)}" for reason in reasons), ""]
     tables = [expectations_table(report), latency_table(report), delivery_table(report), fanout_table(report)]
     tables += [populations_table(report), publishers_table(report)]
     if report.find_max is not None:

@@ -180,19 +180,24 @@ class PopulationReport:
 
 @dataclass(frozen=True, slots=True)
 class PublisherReport:
-    """What became of one publisher's messages, in the measured phases; what shares a target counts for the first.
+    """What became of one publisher's messages, in the measured phases.
 
     Args:
+        publish: Its pushes.
+        delivery: Null, like `latency_ms` and `fanout`, when it shares a target with another publisher: nobody can tell
+            whose messages came.
         loop: Whether its messages had a schedule. Those of a closed loop have no intended time: their latency counts
             from the actual send, and they have no send lag.
+        reason: Why there is no `delivery`; empty when there is.
     """
 
     name: str
     publish: PublishReport = PublishReport()
-    delivery: DeliveryReport = field(default_factory=DeliveryReport)
-    latency_ms: LatencyStats = LatencyStats()
-    fanout: FanoutReport = FanoutReport()
+    delivery: DeliveryReport | None = field(default_factory=DeliveryReport)
+    latency_ms: LatencyStats | None = LatencyStats()
+    fanout: FanoutReport | None = FanoutReport()
     loop: Loop = Loop.OPEN
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +207,7 @@ class SeriesRow:
     Args:
         at_s: Its start, counted from the start of the first phase.
         phase: Name of the phase it begins in; empty after the last.
-        connected: Clients with a connection.
+        connected: The fewest clients that were in, of four looks a second.
         messages: Pushes that began in it.
         delivered: Messages that clients read in it, copies too.
         p50_ms: Latency of those, as are the other percentiles; null when there were none.
@@ -259,11 +264,19 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorReport:
-    """Health of the load generator: the busiest worker's CPU share and its p99 event-loop lag."""
+    """Health of the load generator: the busiest worker's CPU share and its p99 event-loop lag.
+
+    Args:
+        overloaded: Whether it was at its limit, so that the run says nothing about the cluster.
+        broken: Processes of it that did not live to the end, such as `worker 1 died`. A worker's clients are then in no
+            figure; without the publisher nobody knows what was to be delivered, and `delivery` says nothing.
+    """
 
     workers: int = 0
     cpu_percent: float = 0.0
     loop_lag_ms: float = 0.0
+    overloaded: bool = False
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

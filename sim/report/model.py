@@ -33,7 +33,6 @@ from sim.report.measured import (
 )
 from sim.report.verdicts import (
     EXIT_CODES,
-    SLOWER_EXIT_CODE,
     Change,
     ComparedMetric,
     Comparison,
@@ -90,7 +89,7 @@ class RunReport:
         target: The cluster under test.
         started_at: ISO 8601 in UTC.
         verdict: What the run says about the cluster.
-        reasons: In order of weight, why it is no pass.
+        reasons: In order of weight, why it is no pass; of a pass without expectations, what went wrong all the same.
         clients: Connects.
         publish: Pushes of the measured phases.
         delivery: The ledger of the measured phases.
@@ -141,7 +140,7 @@ class RunReport:
 
     @property
     def passed(self) -> bool:
-        """Whether all is well: valid, every expectation holds, and not slower than the baseline."""
+        """Whether all is well: valid, every expectation holds, compared with the baseline and not slower than it."""
         return self.exit_code == 0
 
     @property
@@ -155,9 +154,17 @@ class RunReport:
         return self.verdict is Verdict.PASS and self.baseline is not None and self.baseline.slower
 
     @property
+    def unjudged(self) -> str:
+        """Why a run that passed could not be compared with its baseline; empty when it could, or was not to be."""
+        if self.verdict is not Verdict.PASS or self.baseline is None or self.baseline.slower:
+            return ""
+        return self.baseline.unjudged
+
+    @property
     def exit_code(self) -> int:
         """Exit code of a command that ends with this verdict."""
-        return SLOWER_EXIT_CODE if self.slower else EXIT_CODES[self.verdict]
+        code = EXIT_CODES[self.verdict]
+        return self.baseline.exit_code if code == 0 and self.baseline is not None else code
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result document: plain dicts, lists, strings, numbers and None, ready for JSON."""

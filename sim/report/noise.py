@@ -16,11 +16,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from sim.report.model import PhaseReport, RunReport, SeriesRow
-
-__all__ = ["ALPHA", "MIN_SECONDS", "rank_test", "seconds_of"]
+__all__ = ["ALPHA", "MIN_SECONDS", "is_shifted", "rank_test"]
 
 ALPHA = 0.02
 """Two runs that are the same are taken for different in so many cases, before the tolerance has its say."""
@@ -33,12 +31,8 @@ def rank_test(a: Sequence[float], b: Sequence[float]) -> float:
     count = len(a) + len(b)
     if not a or not b:
         return 1.0
-    ordered = sorted((*a, *b))
-    ties = Counter(ordered)
-    # The middle of the places that equal values share.
-    ranks = {value: bisect_left(ordered, value) + (times + 1) / 2 for value, times in ties.items()}
-    above = sum(ranks[value] for value in a) - len(a) * (len(a) + 1) / 2
-    mean = len(a) * len(b) / 2
+    ties = Counter((*a, *b))
+    above, mean = _pairs_above(a, b), len(a) * len(b) / 2
     tied = sum(times**3 - times for times in ties.values()) / (count * (count - 1))
     variance = len(a) * len(b) / 12 * (count + 1 - tied)
     if variance <= 0:
@@ -47,23 +41,15 @@ def rank_test(a: Sequence[float], b: Sequence[float]) -> float:
     return math.erfc(distance / math.sqrt(2))
 
 
-def seconds_of(report: RunReport, phase: str = "") -> list[SeriesRow]:
-    """Return the whole seconds of the measured phases, or of one phase; part of a second would look like a change."""
-    spans: Mapping[str, tuple[float, float]] = _spans(report.phases)
-    names = {one.name for one in report.phases if one.measure and phase in ("", one.name)}
-    found = []
-    for row in report.series:
-        if row.phase in names:
-            start_s, end_s = spans[row.phase]
-            if row.at_s >= start_s - 1e-6 and row.at_s + 1 <= end_s + 1e-6:
-                found.append(row)
-    return found
+def is_shifted(a: Sequence[float], b: Sequence[float], *, up: bool) -> bool:
+    """Whether the values of b are larger than those of a, or smaller, by more than chance."""
+    above, mean = _pairs_above(a, b), len(a) * len(b) / 2
+    return (above < mean if up else above > mean) and rank_test(a, b) <= ALPHA
 
 
-def _spans(phases: Sequence[PhaseReport]) -> dict[str, tuple[float, float]]:
-    spans: dict[str, tuple[float, float]] = {}
-    at_s = 0.0
-    for phase in phases:
-        spans[phase.name] = at_s, at_s + phase.duration_s
-        at_s += phase.duration_s
-    return spans
+def _pairs_above(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return in how many pairs of a value of each the one of a is the larger; of equal ones half of them."""
+    ordered = sorted((*a, *b))
+    # The middle of the places that equal values share.
+    ranks = {value: bisect_left(ordered, value) + (times + 1) / 2 for value, times in Counter(ordered).items()}
+    return sum(ranks[value] for value in a) - len(a) * (len(a) + 1) / 2

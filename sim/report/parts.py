@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from sim.report.model import (
-    DeliveryReport,
     FanoutReport,
-    LatencyStats,
+    PopulationReport,
+    PublisherReport,
     RunReport,
     SpreadStats,
 )
@@ -46,22 +45,19 @@ def publishers_table(report: RunReport) -> Table | None:
         (Cell(one.name), Cell(f"{one.publish.messages:,}"), fault_cell(one.publish.errors), *_part_cells(one))
         for one in report.publishers
     )
-    return Table("Publishers", ("", "messages", "errors", *_HEAD), rows)
+    note = " ".join(
+        f"{one.name} has no figures of deliveries: {one.reason}." for one in report.publishers if one.reason
+    )
+    return Table("Publishers", ("", "messages", "errors", *_HEAD), rows, note=note)
 
 
 _HEAD = ("expected", "lost", "duplicated", "reordered", "unexpected", "p50 ms", "p99 ms", "max ms")
 
 
-class _Part(Protocol):
-    @property
-    def delivery(self) -> DeliveryReport: ...
-
-    @property
-    def latency_ms(self) -> LatencyStats: ...
-
-
-def _part_cells(one: _Part) -> tuple[Cell, ...]:
+def _part_cells(one: PopulationReport | PublisherReport) -> tuple[Cell, ...]:
     delivery, latency = one.delivery, one.latency_ms
+    if delivery is None or latency is None:
+        return (Cell("-"),) * len(_HEAD)
     faults: Sequence[int] = (delivery.lost, delivery.duplicated, delivery.reordered, delivery.unexpected)
     return (
         Cell(f"{delivery.expected:,}"),

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from sim.report.model import ExpectResult, RunReport, document_key
-from sim.scenario.expect import ExpectationError, parse_expectation
+from sim.scenario.expect import ExpectationError, parse_expectation, without_window
 from sim.scenario.scenario import Phase
 
 __all__ = ["read_report"]
@@ -29,24 +29,29 @@ def read_report(document: Mapping[str, Any]) -> RunReport:
         ValueError: a value is not what a report has there; the text says where.
     """
     report: RunReport = _read(RunReport, document, "")
-    phases = [Phase(phase.name, phase.duration_s, measure=phase.measure) for phase in report.phases]
     # The document leaves units to the names of metrics, and why there is no value to the run's reasons.
     expect = tuple(
-        dataclasses.replace(one, unit=_unit(one, phases), reason=_reason(one, report.reasons)) for one in report.expect
+        dataclasses.replace(one, unit=_unit(one, report), reason=_reason(one, report)) for one in report.expect
     )
     return dataclasses.replace(report, expect=expect)
 
 
-def _reason(result: ExpectResult, reasons: tuple[str, ...]) -> str:
+def _reason(result: ExpectResult, report: RunReport) -> str:
     if result.value is not None:
         return ""
+    if result.passed is None:
+        return f"not known: {', '.join(report.generator.broken)}"
     start = f"{result.expr}: "
-    return next((line.removeprefix(start) for line in reasons if line.startswith(start)), "not measured")
+    return next((line.removeprefix(start) for line in report.reasons if line.startswith(start)), "not measured")
 
 
-def _unit(result: ExpectResult, phases: list[Phase]) -> str:
+def _unit(result: ExpectResult, report: RunReport) -> str:
+    phases = [Phase(phase.name, phase.duration_s) for phase in report.phases]
+    populations = [population.name for population in report.populations]
+    publishers = {publisher.name: "" for publisher in report.publishers}
+    text = without_window(result.expr)
     try:
-        return parse_expectation(result.expr, phases).unit
+        return parse_expectation(text, phases, populations=populations, publishers=publishers).unit
     except ExpectationError:
         return ""  # of a version that knows more metrics
 

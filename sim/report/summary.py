@@ -12,14 +12,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from sim.language.units import format_bytes, format_duration
 from sim.report.clocks_table import clocks_table
+from sim.report.headline import clients_fact, reasons_below, verdict_line
 from sim.report.hops_table import hops_table
+from sim.report.missing import no_ledger_note
 from sim.report.model import (
     Comparison,
     DeliveryReport,
@@ -30,7 +33,15 @@ from sim.report.model import (
     Verdict,
     plain,
 )
-from sim.report.tables import Mark, baseline_table, closed_note, find_max_table, format_counts, format_ms, verdict_line
+from sim.report.tables import (
+    Mark,
+    baseline_table,
+    closed_note,
+    expectation_mark,
+    find_max_table,
+    format_counts,
+    format_ms,
+)
 from sim.report.tables import Table as PlainTable
 from sim.scenario.expect import format_value
 
@@ -38,9 +49,10 @@ __all__ = ["ComparisonSummary", "RunSummary", "sparkline", "summary_text"]
 
 WIDTH = 80
 _WIDE = 110
+_NO_LIMIT = 10_000  # columns, when a table is asked for the room it needs
 
 _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red"}
-_MARKS = {Mark.GOOD: "green", Mark.BAD: "bold red", Mark.FAINT: "dim", Mark.NONE: ""}
+_MARKS = {Mark.GOOD: "green", Mark.WARN: "bold yellow", Mark.BAD: "bold red", Mark.FAINT: "dim", Mark.NONE: ""}
 
 Bucket = tuple[int, int, int]
 
@@ -83,10 +95,14 @@ class ComparisonSummary:
 
     def render(self, console: Console) -> None:
         """Print it, every metric."""
-        slower = self.comparison.slower
-        word = Text("SLOWER", style="bold red") if slower else Text("NOT SLOWER", style="bold green")
-        lines: list[RenderableType] = [Text.assemble(word, f"  {self.comparison.b} against {self.comparison.a}")]
-        lines += [_bullet(reason, "bold red") for reason in self.comparison.reasons]
+        found = self.comparison
+        word, style = "NOT SLOWER", "bold green"
+        if found.slower:
+            word, style = "SLOWER", "bold red"
+        elif found.unjudged:
+            word, style = f"NOT JUDGED: {found.unjudged}", "bold yellow"
+        lines: list[RenderableType] = [Text.assemble((word, style), f"  {found.b} against {found.a}")]
+        lines += [_bullet(reason, style) for reason in found.reasons]
         lines += [Text(), *_compared(self.comparison, everything=True)]
         console.print(Group(*lines), width=min(_WIDE, console.width), soft_wrap=False)
 
@@ -150,15 +166,16 @@ def _section(title: str, *parts: RenderableType | None) -> list[RenderableType]:
 
 
 def _verdict(report: RunReport) -> list[RenderableType]:
-    word, meaning, _ = verdict_line(report)
-    style = "bold yellow" if report.slower else _STYLES.get(report.verdict, "bold yellow")
+    word, meaning, mark = verdict_line(report)
+    uneasy = report.slower or report.unjudged or mark is Mark.WARN
+    style = "bold yellow" if uneasy else _STYLES.get(report.verdict, "bold yellow")
     length = format_duration(sum(phase.duration_s for phase in report.phases)) if report.phases else ""
-    facts = [f"{report.scenario} against {report.target}", f"{report.clients.connected:,} clients"]
+    facts = [f"{report.scenario} against {report.target}", clients_fact(report)]
     if length:
         facts.append(length)
     facts.append(f"seed {report.seed}")
     lines: list[RenderableType] = [Text.assemble((word, style), f"  {meaning}"), Text(", ".join(facts), style="dim")]
-    lines += [_bullet(reason, style) for reason in report.reasons]
+    lines += [_bullet(reason, style) for reason in reasons_below(report)]
     return lines
 
 
@@ -176,9 +193,10 @@ def _expectations(report: RunReport) -> Table | None:
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     for result in report.expect:
-        mark = Text("ok", style="green") if result.passed else Text("FAILED", style="bold red")
+        cell = expectation_mark(result)
         value = "not measured" if result.value is None else format_value(result.value, result.unit)
-        table.add_row(mark, result.expr, value)
+        known = result.passed is not None
+        table.add_row(Text(cell.text, style=_MARKS[cell.mark]), result.expr, value if known else result.reason)
     return table
 
 
@@ -188,13 +206,52 @@ def _compared(comparison: Comparison, *, everything: bool) -> list[RenderableTyp
 
 def _plain(found: PlainTable) -> list[RenderableType]:
     """Return a table that formats share; its second column is text that may wrap."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
-    for number, name in enumerate(found.head):
-        table.add_column(name, justify="left" if number < found.texts else "right", no_wrap=number != 1)
-    for row in found.rows:
-        table.add_row(*(Text(cell.text, style=_MARKS[cell.mark]) for cell in row))
-    parts: list[RenderableType] = [table] if found.rows else []
+    parts: list[RenderableType] = [_Fitting(found)] if found.rows else []
     return [*parts, Text(found.note, style="dim")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """A table that is shown without a second column that only explains, or folded, where it has no room."""
+
+    found: PlainTable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table(range(len(self.found.head)))
+        if self.found.has_aside and not _fits(table, console, options):
+            table = self._table([number for number in range(len(self.found.head)) if number != 1])
+        yield _Foldable(table)
+
+    def _table(self, columns: Sequence[int]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+        for number in columns:
+            justify: JustifyMethod = "left" if number < self.found.texts else "right"
+            table.add_column(self.found.head[number], justify=justify, no_wrap=number != 1)
+        for row in self.found.rows:
+            cells = (row[number] for number in columns)
+            table.add_row(*(Text(cell.text, style=_MARKS[cell.mark]) for cell in cells))
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Foldable:
+    """A table of numbers that becomes a paragraph a row where it has no room: `overall: expected 20, lost 1`."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if _fits(self.table, console, options):
+            yield self.table
+            return
+        heads = [str(column.header) for column in self.table.columns]
+        for name, *cells in zip(*(column.cells for column in self.table.columns), strict=True):
+            facts = [f"{head} {cell}".strip() for head, cell in zip(heads[1:], cells, strict=True) if str(cell)]
+            yield Text(": ".join(filter(None, [str(name), ", ".join(facts)])))
+
+
+def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
+    """Whether no cell is cut that may not be."""
+    return Measurement.get(console, options.update(max_width=_NO_LIMIT), table).minimum <= options.max_width
 
 
 def _table(*names: str) -> Table:
@@ -206,14 +263,14 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _latency(report: RunReport) -> Table | None:
+def _latency(report: RunReport) -> RenderableType | None:
     if not report.latency_ms.count and not any(phase.latency_ms.count for phase in report.phases):
         return None
     table = _table("", "deliveries", "p50", "p90", "p99", "max")
     _latency_row(table, Text("overall", style="bold"), report.latency_ms)
     for phase in _rows(report):
         _latency_row(table, _phase_name(phase.name, phase.measure), phase.latency_ms)
-    return table
+    return _Foldable(table)
 
 
 def _latency_row(table: Table, name: Text, stats: LatencyStats) -> None:
@@ -241,12 +298,14 @@ def _histogram(report: RunReport, buckets: Sequence[Bucket]) -> Text | None:
     )
 
 
-def _delivery(report: RunReport) -> Table:
+def _delivery(report: RunReport) -> RenderableType | None:
+    if no_ledger_note(report):
+        return None
     table = _table("", "expected", "delivered", "lost", "duplicated", "reordered", "unexpected")
     _delivery_row(table, Text("overall", style="bold"), report.delivery)
     for phase in _rows(report):
         _delivery_row(table, _phase_name(phase.name, phase.measure), phase.delivery)
-    return table
+    return _Foldable(table)
 
 
 def _closed(report: RunReport) -> Text | None:
@@ -261,6 +320,8 @@ def _delivery_row(table: Table, name: Text, delivery: DeliveryReport) -> None:
 
 
 def _delivery_notes(report: RunReport) -> Text:
+    if note := no_ledger_note(report):
+        return Text(note)
     lines = [Text(f"{format_value(report.delivery.deliveries_per_s, '')} deliveries a second")]
     if any(not phase.measure for phase in report.phases):
         lines[0].append("; phases in brackets are not in the overall row", style="dim")
@@ -275,14 +336,14 @@ def _delivery_notes(report: RunReport) -> Text:
     return Text("\n").join(lines)
 
 
-def _publishing(report: RunReport) -> Table | None:
+def _publishing(report: RunReport) -> RenderableType | None:
     if not report.publish.messages and not report.publish.errors:
         return None
     table = _table("", "messages", "errors", "per s", "sent late p50", "p99", "max")
     _publish_row(table, Text("overall", style="bold"), report.publish)
     for phase in _rows(report):
         _publish_row(table, _phase_name(phase.name, phase.measure), phase.publish)
-    return table
+    return _Foldable(table)
 
 
 def _publish_row(table: Table, name: Text, publish: PublishReport) -> None:
@@ -292,7 +353,7 @@ def _publish_row(table: Table, name: Text, publish: PublishReport) -> None:
     table.add_row(name, f"{publish.messages:,}", errors, format_value(publish.rate_per_s, ""), *late)
 
 
-def _nodes(report: RunReport) -> Table | None:
+def _nodes(report: RunReport) -> RenderableType | None:
     if not report.nodes:
         return None
     table = _table("", "pid", "cpu", "memory", "drops")
@@ -307,7 +368,7 @@ def _nodes(report: RunReport) -> Table | None:
         )
         if drops:
             table.add_row(Text(f"  {format_counts(drops)}", style="red"))
-    return table
+    return _Foldable(table)
 
 
 def _generator(report: RunReport) -> Table:

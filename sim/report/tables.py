@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sim.language.units import format_bytes, format_duration
+from sim.report.missing import no_ledger_note
 from sim.report.model import (
     Change,
     ClientsReport,
     ComparedMetric,
     Comparison,
     DeliveryReport,
+    ExpectResult,
     FindMaxReport,
     LatencyStats,
     Loop,
@@ -34,8 +36,8 @@ __all__ = [
     "curve_table",
     "delivery_table",
     "events_table",
+    "expectation_mark",
     "expectations_table",
-    "facts_line",
     "fault_cell",
     "find_max_table",
     "format_counts",
@@ -47,7 +49,6 @@ __all__ = [
     "percentile_curve",
     "publishing_table",
     "seconds_table",
-    "verdict_line",
 ]
 
 MAX_SECONDS_ROWS = 300
@@ -59,6 +60,7 @@ class Mark(Enum):
 
     NONE = ""
     GOOD = "good"
+    WARN = "warn"
     BAD = "bad"
     FAINT = "faint"
 
@@ -82,6 +84,7 @@ class Table:
         rows: Each as long as `head`.
         texts: How many columns at the left are text; the others are numbers.
         note: A sentence below it; empty for none.
+        has_aside: The second column only explains the first: where there is no room it may be left out.
     """
 
     title: str
@@ -89,30 +92,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     texts: int = 1
     note: str = ""
-
-
-def verdict_line(report: RunReport) -> tuple[str, str, Mark]:
-    """Return the verdict as a word, what it means, and its mark."""
-    if report.slower:
-        return "SLOWER", "every expectation holds, and it is slower than the baseline", Mark.BAD
-    match report.verdict:
-        case Verdict.PASS:
-            meaning = "every expectation holds" if report.expect else "no expectation was given"
-            return "PASS", meaning, Mark.GOOD
-        case Verdict.FAIL:
-            return "FAIL", "the cluster is not what the scenario expects", Mark.BAD
-        case Verdict.INVALID:
-            return "INVALID", "the load generator was the bottleneck: no word on the cluster", Mark.BAD
-        case Verdict.ABORTED:
-            return "ABORTED", "the run was ended early", Mark.BAD
-
-
-def facts_line(report: RunReport) -> str:
-    """Return what was run, in a line: target, clients, length, seed, time."""
-    facts = [f"against {report.target}", f"{report.clients.connected:,} clients"]
-    if report.phases:
-        facts.append(format_duration(sum(phase.duration_s for phase in report.phases)))
-    return ", ".join([*facts, f"seed {report.seed}", report.started_at])
+    has_aside: bool = False
 
 
 def expectations_table(report: RunReport) -> Table | None:
@@ -121,13 +101,20 @@ def expectations_table(report: RunReport) -> Table | None:
         return None
     rows = tuple(
         (
-            Cell("ok", Mark.GOOD) if one.passed else Cell("FAILED", Mark.BAD),
+            expectation_mark(one),
             Cell(one.expr, code=True),
             Cell(one.reason or "not measured" if one.value is None else format_value(one.value, one.unit)),
         )
         for one in report.expect
     )
     return Table("Expectations", ("", "expected", "measured"), rows, texts=2)
+
+
+def expectation_mark(result: ExpectResult) -> Cell:
+    """Return whether an expectation holds, in a word."""
+    if result.passed is None:
+        return Cell("unknown", Mark.WARN)
+    return Cell("ok", Mark.GOOD) if result.passed else Cell("FAILED", Mark.BAD)
 
 
 def latency_table(report: RunReport) -> Table | None:
@@ -153,6 +140,9 @@ def delivery_table(report: RunReport) -> Table:
     places = {place: count for place, count in report.delivery.lost_at.items() if count}
     if places:
         note = f"Lost at {format_counts(places)}. {note}".rstrip()
+    if missing := no_ledger_note(report):
+        unknown = (Cell("-"),) * (len(head) - 1)
+        return Table("Delivery", head, per_phase(report, lambda _: unknown), note=missing)
     return Table("Delivery", head, per_phase(report, lambda part: _delivery_cells(part.delivery)), note=note)
 
 
@@ -239,16 +229,23 @@ def machine_table(report: RunReport) -> Table | None:
 
 def baseline_table(comparison: Comparison, *, everything: bool = False) -> Table:
     """Return metrics of two runs; only those that changed, or that had to be explained, unless all are asked for."""
-    shown = [one for one in comparison.metrics if everything or one.verdict in (Change.BETTER, Change.WORSE) or one.why]
+    shown = [one for one in comparison.metrics if everything or _is_telling(one, comparison.tolerance_percent)]
     count = {change: sum(one.verdict is change for one in comparison.metrics) for change in Change}
     note = (
-        f"{count[Change.WORSE]} worse, {count[Change.BETTER]} better, {count[Change.SAME]} the same "
-        f"(tolerance {comparison.tolerance_percent:g}%)."
+        f"{count[Change.WORSE]} worse, {count[Change.BETTER]} better, {count[Change.SAME]} the same, "
+        f"{count[Change.NOT_JUDGED]} not judged (tolerance {comparison.tolerance_percent:g}%)."
     )
     rows = tuple(_compared_cells(one) for one in shown)
     head = ("metric", "", "baseline", "this run" if not comparison.b else "second", "change")
     note = " ".join([note, *(f"{text[:1].upper()}{text[1:]}." for text in comparison.notes)])
     return Table("Against the baseline", head, rows, texts=2, note=note)
+
+
+def _is_telling(one: ComparedMetric, tolerance_percent: float) -> bool:
+    """Whether it changed, or would have if it could be judged."""
+    if one.verdict in (Change.BETTER, Change.WORSE):
+        return True
+    return bool(one.why) and one.change_percent is not None and abs(one.change_percent) > tolerance_percent
 
 
 def find_max_table(found: FindMaxReport) -> Table:
@@ -375,7 +372,7 @@ def _second_cells(rows: Sequence[SeriesRow]) -> tuple[Cell, ...]:
     return (
         Cell(f"{first.at_s}"),
         Cell(first.phase or "-"),
-        Cell(f"{rows[-1].connected:,}"),
+        Cell(f"{min(row.connected for row in rows):,}"),
         Cell(f"{sum(row.messages for row in rows):,}"),
         Cell(f"{sum(row.delivered for row in rows):,}"),
         fault_cell(sum(lost)) if lost else Cell("-"),
@@ -384,11 +381,11 @@ def _second_cells(rows: Sequence[SeriesRow]) -> tuple[Cell, ...]:
 
 
 def _compared_cells(one: ComparedMetric) -> tuple[Cell, ...]:
-    marks = {Change.WORSE: Mark.BAD, Change.BETTER: Mark.GOOD, Change.SAME: Mark.NONE, Change.SHOWN: Mark.FAINT}
-    word = "not judged" if one.verdict is Change.SHOWN else str(one.verdict)
+    marks = {Change.WORSE: Mark.BAD, Change.BETTER: Mark.GOOD, Change.SHOWN: Mark.FAINT}
+    word = one.verdict.replace("_", " ")
     return (
         Cell(one.metric, code=True),
-        Cell(f"{word}, {one.why}" if one.why else word, marks[one.verdict]),
+        Cell(f"{word}, {one.why}" if one.why else word, marks.get(one.verdict, Mark.NONE)),
         Cell(format_value(one.a, one.unit)),
         Cell(format_value(one.b, one.unit)),
         Cell("-" if one.change_percent is None else f"{one.change_percent:+,.0f}%"),

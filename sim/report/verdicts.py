@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 __all__ = [
     "EXIT_CODES",
+    "NOT_JUDGED_EXIT_CODE",
     "SLOWER_EXIT_CODE",
     "Change",
     "ComparedMetric",
@@ -29,6 +30,7 @@ class Verdict(enum.StrEnum):
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INVALID: 5, Verdict.ABORTED: 6}
 SLOWER_EXIT_CODE = 7
+NOT_JUDGED_EXIT_CODE = 9
 
 
 class Change(enum.StrEnum):
@@ -37,6 +39,7 @@ class Change(enum.StrEnum):
     BETTER = "better"
     SAME = "same"  # within the tolerance, or too small or too uncertain a change to mean anything
     WORSE = "worse"
+    NOT_JUDGED = "not_judged"  # the runs are too short to tell
     SHOWN = "shown"  # never judged: it depends on the machine, or on one sample
 
 
@@ -47,14 +50,15 @@ class ExpectResult:
     Args:
         expr: As the scenario wrote it.
         value: Measured, in the metric's unit; None when there was nothing to measure, which is never a pass.
-        passed: Whether it holds; `pass` in the document.
+        passed: Whether it holds; `pass` in the document. None when nobody knows, as a process of the load generator
+            died and its figures with it.
         unit: Unit of `value`; empty for a count. Not in the document: the metric's name there has it.
         reason: Why there is no value; empty when there is one. Not in the document: the run's reasons have it.
     """
 
     expr: str
     value: float | None
-    passed: bool = field(metadata={"key": "pass"})
+    passed: bool | None = field(metadata={"key": "pass"})
     unit: str = field(default="", metadata={"key": None})
     reason: str = field(default="", metadata={"key": None})
 
@@ -94,6 +98,8 @@ class Comparison:
         reasons: One line for each metric that is worse.
         notes: What makes the two hard to compare: another load, another machine, a run that was not valid.
         metrics: In the order of a report.
+        unjudged: Why no latency could be judged by the tolerance, though both runs have some; empty when one could,
+            or there was none.
     """
 
     a: str
@@ -103,6 +109,14 @@ class Comparison:
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     metrics: tuple[ComparedMetric, ...] = ()
+    unjudged: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a command that compares."""
+        if self.slower:
+            return SLOWER_EXIT_CODE
+        return NOT_JUDGED_EXIT_CODE if self.unjudged else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ class Worker(Protocol):
     async def died(self) -> WorkerDiedError:
         """Return how it ended, once it has."""
 
+    def give_up(self) -> None:
+        """Want nothing more of it, for it hangs: messages() ends, and send() waits for nothing."""
+
 
 class Crew(Protocol):
     """The workers of one run."""

@@ -298,6 +298,13 @@ class _LocustWorker:
         """Return how it ended."""
         return _WorkerLostError(self.name, self._why)
 
+    def give_up(self) -> None:
+        """Take nothing more; what Locust's processes are left with is ended with the run."""
+        self._why = self._why or "it does not answer"
+        while not self._incoming.empty():
+            self._incoming.get_nowait()
+        self._incoming.put_nowait(None)
+
     async def take(self, data: bytes) -> None:
         """Take what it has sent."""
         if self._why:

@@ -19,6 +19,7 @@ __all__ = [
     "Finish",
     "Health",
     "Job",
+    "Judging",
     "Progress",
     "PublishProgress",
     "Published",
@@ -106,6 +107,11 @@ class Stop:
 @dataclass(frozen=True, slots=True)
 class Connected:
     """From a worker: every client is in or has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """From a worker, four times a second after Finish: it is at work on its Result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ _NS_PER_S = 1_000_000_000
 _BEFORE_NS = _NS_PER_S  # what was pushed so long before a fault may still have been on its way
 _AFTER_NS = 5 * _NS_PER_S  # a node that came back needs so long to know who is there
 _SLACK_S = 0.5  # samples are taken about once a second
+_WITHIN_S = 0.6  # so that one that does not answer costs the others no sample
 
 _FAULTS = {"kill": "killed", "pause": "paused", "restart": "restarted"}
 
@@ -42,19 +43,20 @@ class NodeSample:
     drops: Mapping[str, int] = field(default_factory=dict)
 
 
-NodeSampler = Callable[[], Awaitable[Sequence[NodeSample]]]
+NodeSampler = Callable[[float], Awaitable[Sequence[NodeSample]]]
+"""Asks all nodes; one that has not told in so many seconds is there with what is known of it without its help."""
 
 TimedSamples = tuple[int, Sequence[NodeSample]]
 """Nodes at a time, in ns of the monotonic clock or from the start of the first phase."""
 
 
 async def watch_nodes(sample_nodes: NodeSampler, t0_ns: int, samples: list[TimedSamples]) -> None:
-    """Add a sample at each whole second after `t0_ns`, until cancelled; a second in which one still waits has none."""
+    """Add a sample at each whole second after `t0_ns`, until cancelled."""
     while True:
         now_ns = monotonic_ns() - t0_ns
         next_ns = max(now_ns // _NS_PER_S + 1, 1) * _NS_PER_S
         await asyncio.sleep((next_ns - now_ns) / 1e9)
-        found = await sample_nodes()
+        found = await sample_nodes(_WITHIN_S)
         samples.append((monotonic_ns(), found))
 
 
@@ -153,7 +155,7 @@ class NodeHistory:
 
 def _cpu_s(samples: Sequence[tuple[int, NodeSample]]) -> float | None:
     """Return the CPU time used from the first sample on; all of a process that was not there then."""
-    if samples[-1][1].cpu_s is None:
+    if all(node.cpu_s is None for _, node in samples):
         return None
     total = 0.0
     before: NodeSample | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protocol.trace import TracePoint
-from sim.clients.plan import make_plan
+from sim.clients.plan import Plan, make_plan
 from sim.measure.histogram import Histogram
 from sim.measure.hops import NOBODY_TELLS, SWITCHED_OFF, hop_report
 from sim.measure.measures import Measures, latency_stats, ms
@@ -18,6 +18,7 @@ from sim.report.model import (
     ClientsReport,
     ClockReport,
     EventReport,
+    ExpectResult,
     GeneratorReport,
     HopsReport,
     Loop,
@@ -29,8 +30,10 @@ from sim.report.model import (
     Verdict,
     plain,
 )
-from sim.run.messages import Published, Result
+from sim.report.unchecked import unchecked_text
+from sim.run.messages import Health, Published, PublishProgress, Result
 from sim.run.nodes import NodeHistory, TimedSamples
+from sim.run.process import WorkerDiedError
 from sim.run.target import Target
 from sim.scenario.expect import Part, evaluate, explain
 from sim.scenario.metrics import Subject
@@ -62,10 +65,14 @@ class Outcome:
     """Everything a run has found, in one place.
 
     Args:
+        alive: The fewest clients that were in, by second.
         nodes: What nodes said of themselves, from the start of the first phase: before it, meanwhile, at the end.
         t0_ns: That start, by the monotonic clock.
         end_s: When the run was ended early, from there; infinite when it was not.
         ended_by: Why it was ended early; () when it was not.
+        interrupted: Whether it was the user who ended it.
+        dead: Processes of the generator that ended or hung before their work was done.
+        pushing: What the publisher told last while it was at work.
         traces: What nodes told of followed messages, by id; None when none was followed.
     """
 
@@ -77,7 +84,7 @@ class Outcome:
     results: Sequence[Result]
     seconds: Mapping[int, Histogram]
     alive: Mapping[int, int]
-    dead: Sequence[str]
+    dead: Sequence[WorkerDiedError]
     workers: int
     machine: Mapping[str, str | int | float | None]
     nodes: Sequence[TimedSamples] = ()
@@ -86,22 +93,32 @@ class Outcome:
     t0_ns: int = 0
     end_s: float = math.inf
     ended_by: Sequence[str] = ()
+    interrupted: bool = False
+    pushing: PublishProgress | None = None
     traces: Mapping[int, Collection[TracePoint]] | None = None
     clocks: Sequence[ClockReport] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The report of a run, and its measured latencies as (low ns, high ns, count) for a small histogram."""
+    """What a run came to.
+
+    Args:
+        report: Its report.
+        buckets: Its measured latencies as (low ns, high ns, count), for a small histogram.
+        interrupted: Whether the user ended it early.
+    """
 
     report: RunReport
     buckets: Sequence[tuple[int, int, int]]
+    interrupted: bool = False
 
 
 def judge_run(outcome: Outcome) -> RunResult:
     """Add everything up and judge it."""
     scenario = outcome.scenario
-    measures = Measures(make_plan(scenario), outcome.results, outcome.published, end_s=outcome.end_s)
+    plan = make_plan(scenario)
+    measures = Measures(plan, outcome.results, _published(outcome), end_s=outcome.end_s)
     history = NodeHistory(outcome.nodes)
     events = _events(outcome)
     measures.attribute(history.drops(), history.outages(events), outcome.target.names, outcome.t0_ns)
@@ -123,7 +140,7 @@ def judge_run(outcome: Outcome) -> RunResult:
         hops_ms=_hops(outcome, measured),
         phases=_phases(outcome, measures),
         populations=_populations(scenario, measures, measured),
-        publishers=_publishers(scenario, measures, measured),
+        publishers=_publishers(plan, measures, measured),
         series=_series(outcome),
         generator=_generator(outcome),
         nodes=history.reports(),
@@ -134,7 +151,15 @@ def judge_run(outcome: Outcome) -> RunResult:
         latency_buckets_ms=tuple((ms(low), ms(high), count) for low, high, count in overall.buckets()),
     )
     part = _part_of(measures, history, scenario)
-    return RunResult(_judge(report, outcome, part), tuple(overall.buckets()))
+    return RunResult(_judge(report, outcome, part), tuple(overall.buckets()), outcome.interrupted)
+
+
+def _published(outcome: Outcome) -> Published | None:
+    """Return what the publisher found; of one that died, what it told last: how many messages, and not which."""
+    last = outcome.pushing
+    if outcome.published is not None or last is None:
+        return outcome.published
+    return Published({}, {}, last.failed, {}, {}, last.expected, Health(0.0, Histogram()), last.sent)
 
 
 def _part_of(measures: Measures, history: NodeHistory, scenario: Scenario) -> Part:
@@ -205,10 +230,12 @@ def _populations(scenario: Scenario, measures: Measures, measured: Sequence[int]
     )
 
 
-def _publishers(scenario: Scenario, measures: Measures, measured: Sequence[int]) -> tuple[PublisherReport, ...]:
-    parts = (measures.part(measured, publisher=number) for number in range(len(scenario.publish)))
-    return tuple(
-        PublisherReport(
+def _publishers(plan: Plan, measures: Measures, measured: Sequence[int]) -> tuple[PublisherReport, ...]:
+    publishers, sharing = plan.scenario.publish, plan.sharing()
+    reports = []
+    for number, publisher in enumerate(publishers):
+        part = measures.part(measured, publisher=number)
+        report = PublisherReport(
             publisher.name,
             part.publish,
             part.delivery,
@@ -216,12 +243,40 @@ def _publishers(scenario: Scenario, measures: Measures, measured: Sequence[int])
             part.fanout,
             Loop.OPEN if publisher.closed is None else Loop.CLOSED,
         )
-        for publisher, part in zip(scenario.publish, parts, strict=True)
-    )
+        if number in sharing:
+            reason = f"it shares a target with {publishers[sharing[number]].name}, and no message tells whose it is"
+            report = replace(report, delivery=None, latency_ms=None, fanout=None, reason=reason)
+        reports.append(report)
+    return tuple(reports)
+
+
+def _expectations(report: RunReport, outcome: Outcome, part: Part) -> tuple[ExpectResult, ...]:
+    """Judge the expectations; none where a part of the figures died with the process that had it."""
+    if not outcome.dead:
+        return tuple(evaluate(outcome.scenario.expect, report.to_dict(), part))
+    why = f"not known: {', '.join(report.generator.broken)}"
+    return tuple(ExpectResult(one.expr, None, None, one.unit, why) for one in outcome.scenario.expect)
+
+
+def _overloads(report: RunReport) -> list[str]:
+    """Return where the generator was at its limit."""
+    found = []
+    generator = report.generator
+    if generator.cpu_percent > MAX_CPU_PERCENT:
+        found.append(f"the load generator used {generator.cpu_percent:.0f}% of a core, over {MAX_CPU_PERCENT:.0f}%")
+    share_ms = LAG_SHARE * (report.latency_ms.p99 or 0.0)
+    limit_ms = max(MAX_LOOP_LAG_MS, share_ms)
+    if generator.loop_lag_ms > limit_ms:
+        found.append(f"the load generator lagged {generator.loop_lag_ms:.0f} ms, over {limit_ms:.0f} ms")
+    lag = report.publish.send_lag_ms.p99
+    limit_ms = max(MAX_SEND_LAG_MS, share_ms)
+    if lag is not None and lag > limit_ms:
+        found.append(f"pushes began {lag:.0f} ms late (p99), over {limit_ms:.0f} ms")
+    return found
 
 
 def _judge(report: RunReport, outcome: Outcome, part: Part) -> RunReport:
-    expect = tuple(evaluate(outcome.scenario.expect, report.to_dict(), part))
+    expect = _expectations(report, outcome, part)
     invalid = [f"the load generator broke: {error}" for error in outcome.dead]
     if outcome.published is None and not outcome.dead and not outcome.ended_by:
         invalid.append("the publisher did not finish its schedule")
@@ -229,18 +284,10 @@ def _judge(report: RunReport, outcome: Outcome, part: Part) -> RunReport:
     if silent and not outcome.dead:
         invalid.append(f"{silent} of {outcome.workers} workers gave no result in time")
     invalid += [f"an event could not be carried out: {what}" for what in outcome.failed_events]
-    generator = report.generator
-    if generator.cpu_percent > MAX_CPU_PERCENT:
-        invalid.append(f"the load generator used {generator.cpu_percent:.0f}% of a core, over {MAX_CPU_PERCENT:.0f}%")
-    share_ms = LAG_SHARE * (report.latency_ms.p99 or 0.0)
-    limit_ms = max(MAX_LOOP_LAG_MS, share_ms)
-    if generator.loop_lag_ms > limit_ms:
-        invalid.append(f"the load generator lagged {generator.loop_lag_ms:.0f} ms, over {limit_ms:.0f} ms")
-    lag = report.publish.send_lag_ms.p99
-    limit_ms = max(MAX_SEND_LAG_MS, share_ms)
-    if lag is not None and lag > limit_ms:
-        invalid.append(f"pushes began {lag:.0f} ms late (p99), over {limit_ms:.0f} ms")
-    failed = [explain(one) for one in expect if not one.passed]
+    overloads = _overloads(report)
+    invalid += overloads
+    report = replace(report, generator=replace(report.generator, overloaded=bool(overloads)))
+    failed = [explain(one) for one in expect if one.passed is False]
     notes = _failures(outcome)
     if outcome.ended_by:
         reasons = (*outcome.ended_by, *invalid, *failed, *notes)
@@ -249,7 +296,8 @@ def _judge(report: RunReport, outcome: Outcome, part: Part) -> RunReport:
         return replace(report, expect=expect, verdict=Verdict.INVALID, reasons=(*invalid, *failed, *notes))
     if failed:
         return replace(report, expect=expect, verdict=Verdict.FAIL, reasons=(*failed, *notes))
-    return replace(report, expect=expect)
+    unchecked = unchecked_text(replace(report, expect=expect))
+    return replace(report, expect=expect, reasons=(unchecked, *notes) if unchecked else ())
 
 
 def _failures(outcome: Outcome) -> list[str]:
@@ -344,4 +392,5 @@ def _generator(outcome: Outcome) -> GeneratorReport:
         workers=outcome.workers,
         cpu_percent=round(max((one.cpu_percent for one in health), default=0.0), 1),
         loop_lag_ms=max((ms(one.lag.percentile_ns(99)) for one in health), default=0.0),
+        broken=tuple(f"{error.name} {error.fate}" for error in outcome.dead),
     )

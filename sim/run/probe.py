@@ -14,6 +14,8 @@ from sim.scenario.scenario import Scenario, Transport
 __all__ = ["probe"]
 
 _LIMIT_S = 5.0
+_COMETS = "with --comet 2 `imctl up` starts two"
+_HINT = "does the cluster run, and is that its address?"
 
 
 async def probe(scenario: Scenario, target: Target) -> None:
@@ -37,7 +39,7 @@ async def probe(scenario: Scenario, target: Target) -> None:
 def _check_comets(scenario: Scenario, target: Target) -> None:
     for transport in scenario.transports:
         if not target.comets(transport):
-            hint = "imctl up --tls" if transport.is_tls else ""
+            hint = "with --tls `imctl up` starts one that does" if transport.is_tls else ""
             raise TargetError(f"{target.name} has no comet that listens for {transport}", hint=hint)
     for event in scenario.events:
         if not event.other_comet:
@@ -45,7 +47,7 @@ def _check_comets(scenario: Scenario, target: Target) -> None:
         for transport, _ in scenario.population(event.who).transports:
             if len(target.comets(transport)) < 2:
                 where = f"{scenario.path}:{event.line}:{event.column}: {event.kind.value} with comet: other"
-                raise SimError(f"{where}: {target.name} has one comet for {transport}", hint="imctl up --comet 2")
+                raise SimError(f"{where}: {target.name} has one comet for {transport}", hint=_COMETS)
 
 
 def _contexts(scenario: Scenario, target: Target, transport: Transport) -> list[ssl.SSLContext | None]:
@@ -61,14 +63,14 @@ async def _reach(what: str, host: str, port: int, tls: ssl.SSLContext | None = N
         async with asyncio.timeout(_LIMIT_S):
             _, writer = await asyncio.open_connection(host, port, ssl=tls)
     except TimeoutError as exc:
-        raise TargetError(f"{what} {host}:{port} did not answer within {_LIMIT_S:.0f} s", hint="imctl up") from exc
+        raise TargetError(f"{what} {host}:{port} did not answer within {_LIMIT_S:.0f} s", hint=_HINT) from exc
     except ssl.SSLCertVerificationError as exc:
         raise TargetError(
             f"{what} {host}:{port}: its certificate is not trusted: {exc.verify_message}",
             hint="clients: tls: {ca: FILE} names what to trust, {verify: false} takes anything",
         ) from exc
     except OSError as exc:
-        raise TargetError(f"{what} {host}:{port} cannot be reached: {exc}", hint="imctl up") from exc
+        raise TargetError(f"{what} {host}:{port} cannot be reached: {exc}", hint=_HINT) from exc
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(_LIMIT_S):

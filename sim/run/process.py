@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -18,7 +19,7 @@ from protocol.aio.open_files import raise_open_files
 from sim.errors import SimError
 from sim.run.packing import LENGTH_BYTES, frame, pack, unpack
 
-__all__ = ["ChildProcess", "WorkerDiedError", "child_main", "read_messages", "run_loop"]
+__all__ = ["ChildProcess", "WorkerDiedError", "WorkerHungError", "child_main", "read_messages", "run_loop"]
 
 _STDERR_LINES = 20
 
@@ -26,10 +27,24 @@ _STDERR_LINES = 20
 class WorkerDiedError(SimError):
     """A process of the load generator ended before its work was done."""
 
+    fate = "died"
+    """What became of it, in a word."""
+
     def __init__(self, name: str, exit_code: int | None, last_words: str) -> None:
         super().__init__(f"{name} ended with exit code {exit_code}" + (f": {last_words}" if last_words else ""))
         self.name = name
         self.exit_code = exit_code
+
+
+class WorkerHungError(WorkerDiedError):
+    """A process of the load generator is there and does not do its work; it is as good as dead."""
+
+    fate = "hung"
+
+    def __init__(self, name: str, how: str) -> None:
+        SimError.__init__(self, f"{name} hung: {how}")
+        self.name = name
+        self.exit_code = None
 
 
 def run_loop(main: Awaitable[None]) -> None:
@@ -92,6 +107,11 @@ class ChildProcess:
         async for message in read_messages(self._process.stdout):
             yield message
 
+    def give_up(self) -> None:
+        """Kill the process; nothing happens when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def stop(self, grace_s: float = 3.0) -> None:
         """Close its stdin, wait for it, kill it when it does not end by itself."""
         process = self._process
@@ -136,16 +156,21 @@ Handler = Callable[[AsyncIterator[Any], Callable[[object], None]], Awaitable[Non
 
 
 def child_main(handler: Handler) -> None:
-    """Run a child: `handler(messages from the parent, send to the parent)`; ends when either ends."""
+    """Run a child: `handler(messages from the parent, send to the parent)`; ends when either ends.
+
+    send() may be called from any thread.
+    """
     raise_open_files()
     # Whatever prints must not get between the messages.
     out = os.dup(1)
     os.dup2(2, 1)
+    whole = threading.Lock()
 
     def send(message: object) -> None:
         view = memoryview(frame(pack(message)))
-        while view:
-            view = view[os.write(out, view) :]
+        with whole:
+            while view:
+                view = view[os.write(out, view) :]
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

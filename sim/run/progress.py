@@ -9,7 +9,12 @@ __all__ = ["RunProgress"]
 
 @dataclass(slots=True)
 class RunProgress:
-    """What a run shows while it goes on. `stage` is connecting, a phase's name, last answers, settling or judging."""
+    """What a run shows while it goes on.
+
+    Args:
+        stage: connecting, a phase's name, last answers, settling or judging.
+        trouble: What is wrong with the load generator, in words; empty when nothing is.
+    """
 
     stage: str = "starting"
     at_s: float = 0.0
@@ -20,3 +25,4 @@ class RunProgress:
     messages: int = 0
     errors: int = 0
     delivered: int = 0
+    trouble: str = ""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from sim.measure.histogram import Histogram
 from sim.measure.hops import TraceBook, TraceReader
 from sim.network.network import lateness_s
 from sim.report.model import EventReport
+from sim.run.alive import AliveSeconds
 from sim.run.crew import Crew, LocalCrew, Worker, default_workers
 from sim.run.faults import Faults, check_node_events, play_node_events
 from sim.run.guard import Guard
@@ -33,13 +34,12 @@ from sim.run.messages import (
     Published,
     PublishProgress,
     Result,
-    Seen,
     Stop,
 )
 from sim.run.nodes import NodeSampler, TimedSamples, watch_nodes
 from sim.run.outcome import Outcome, RunResult, judge_run
 from sim.run.probe import probe
-from sim.run.process import ChildProcess, WorkerDiedError
+from sim.run.processes import RunProcesses
 from sim.run.progress import RunProgress
 from sim.run.target import Target
 from sim.scenario.scenario import Scenario
@@ -49,6 +49,8 @@ __all__ = ["RunProgress", "default_workers", "run_scenario"]
 
 _SETTLE_S = 10.0  # longest wait for deliveries after the last phase
 _QUIET_S = 3.0  # nothing more arrives after so long without a delivery
+_OVERTIME_S = 30.0  # that a publisher may take longer than its schedule
+_JUDGE_S = 60.0  # longest wait for the results of workers that say to be at work on them
 _COPIES_S = 0.3  # how long copies of what has all arrived are still waited for
 _START_S = 30.0  # longest wait for the publisher to be ready
 _LAST_ANSWERS = "last answers"
@@ -57,7 +59,8 @@ _LOOK_S = 1.0  # between looks at expectations that can end the run
 _LEAD_S = 0.3  # from Begin to the first phase: every process has it by then
 _CONNECT_SLACK_S = 30.0
 _TICK_S = 0.05
-_PROBE_S = 5.0
+_MAX_QUIET_TICK_NS = 100_000_000  # two ticks; a longer one is the process standing still
+_NODES_S = 2.0  # for nodes to tell before the first phase and at the end: what they then do not tell is not known
 
 
 async def run_scenario(
@@ -101,7 +104,7 @@ async def run_scenario(
         interrupt or asyncio.Event(),
         read_traces,
     )
-    async with run.processes():
+    async with run.processes.running(run.worker_job, run.publisher_job):
         return await run.go(sample_nodes, faults)
 
 
@@ -122,88 +125,57 @@ class _Run:
         self.interrupt = interrupt
         self.guard = Guard(scenario)
         self.end_s = math.inf
+        self.interrupted = False
         self.ended_by: list[str] = []
         self.target = target
         self.on_progress = on_progress
         self.progress = RunProgress(wanted=scenario.client_count)
         self.crew = crew
-        self.workers: Sequence[Worker] = ()
-        self.publisher = ChildProcess("publisher", "sim.publish.publisher")
+        self.processes = RunProcesses(crew, self._take, interrupt)
         self.states: dict[str, Progress] = {}
         self.connected: set[str] = set()
         self.results: dict[str, Result] = {}
         self.published: Published | None = None
         self.pushing: PublishProgress | None = None
         self.seconds: dict[int, Histogram] = {}
-        self.alive: dict[int, int] = {}
-        self.dead: list[WorkerDiedError] = []
+        self.alive = AliveSeconds()
         self.node_samples: list[TimedSamples] = []
         self.node_events: list[EventReport] = []
         self.failed_events: list[str] = []
         self.t0_ns = 0
         self._looked_s = 0.0
-        self._changed = asyncio.Event()
-        self._readers: list[asyncio.Task[None]] = []
-        self._ending = False
-
-    @contextlib.asynccontextmanager
-    async def processes(self) -> AsyncIterator[None]:
-        """Start the processes; end them whatever happens."""
         # A mark on a message that nobody asks about would be for nothing.
-        scenario = self.scenario if self.traces is not None else replace(self.scenario, trace_per_s=0.0)
-        try:
-            await self.publisher.start()
-            self.workers = await self._crew_or_interrupt()
-            for child in (*self.workers, self.publisher):
-                self._readers.append(asyncio.create_task(self._read(child), name=f"read {child.name}"))
-            lean = without_contents(scenario)
-            for part, worker in enumerate(self.workers):
-                await worker.send(Job(lean, self.target, self.run_id, part, len(self.workers)))
-            await self.publisher.send(Job(scenario, self.target, self.run_id))
-            yield
-        finally:
-            self._ending = True
-            await asyncio.gather(self.crew.stop(), self.publisher.stop(), return_exceptions=True)
-            await asyncio.gather(*self._readers, return_exceptions=True)
-
-    async def _crew_or_interrupt(self) -> Sequence[Worker]:
-        """Start the workers; on other machines somebody may be long in doing that."""
-        starting = asyncio.ensure_future(self.crew.start())
-        asked = asyncio.ensure_future(self.interrupt.wait())
-        try:
-            await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                raise RunInterruptedError("the run was ended before it had its workers: nothing was measured")
-            return starting.result()
-        finally:
-            starting.cancel()
-            asked.cancel()
-            await asyncio.wait((starting, asked))
+        marked = scenario if self.traces is not None else replace(scenario, trace_per_s=0.0)
+        lean = without_contents(marked)
+        self.publisher_job = Job(marked, target, self.run_id)
+        self.worker_job = lambda part, parts: Job(lean, target, self.run_id, part, parts)
 
     async def go(self, sample_nodes: NodeSampler | None, faults: Faults | None) -> RunResult:
         started_at = datetime.now(UTC)
-        names = {worker.name for worker in self.workers}
+        processes = self.processes
         begin_ns = monotonic_ns()
-        await self._tell_workers(Connect())
+        await processes.tell_workers(Connect())
         self.progress.stage = "connecting"
         await self._until(
-            lambda: self.connected >= names or bool(self.dead) or self.interrupt.is_set(), self._connect_limit_s()
+            lambda: self.connected >= processes.living or bool(processes.dead) or self.interrupt.is_set(),
+            self._connect_limit_s(),
         )
         connect_s = (monotonic_ns() - begin_ns) / 1e9
         # It has been starting all that time; what it does late would look like the cluster being slow.
-        await self._until(lambda: self.pushing is not None or bool(self.dead) or self.interrupt.is_set(), _START_S)
+        await self._until(lambda: self.pushing is not None or bool(processes.dead) or self.interrupt.is_set(), _START_S)
         if self.interrupt.is_set():
             raise RunInterruptedError("the run was ended before its first phase: nothing was measured")
         await self._sample(sample_nodes)
-        if not self.dead:
+        if processes.dead:
+            self.end_s = 0.0
+        else:
             await self._phases(sample_nodes, faults)
         await self._sample(sample_nodes)
         if self.traces is not None:
             await self.traces.collect()
 
         self.progress.stage = "judging"
-        await self._tell_workers(Finish(self.published.logs if self.published else None))
-        await self._until(lambda: self.results.keys() >= names - {error.name for error in self.dead}, 60.0)
+        await self._judge()
         clocks = await self.crew.clocks()
         return judge_run(
             Outcome(
@@ -212,11 +184,12 @@ class _Run:
                 started_at=started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 connect_s=connect_s,
                 published=self.published,
+                pushing=self.pushing,
                 results=[self.results[name] for name in sorted(self.results)],
                 seconds=self.seconds,
-                alive=self.alive,
-                dead=[str(error) for error in self.dead],
-                workers=len(self.workers),
+                alive=self.alive.fewest,
+                dead=processes.dead,
+                workers=len(processes.workers),
                 machine=machine_facts(),
                 node_events=self.node_events,
                 failed_events=self.failed_events,
@@ -224,6 +197,7 @@ class _Run:
                 t0_ns=self.t0_ns,
                 end_s=self.end_s,
                 ended_by=self.ended_by,
+                interrupted=self.interrupted,
                 clocks=clocks,
                 traces=None if self.traces is None else self.traces.points,
             )
@@ -231,28 +205,54 @@ class _Run:
 
     async def _sample(self, sample_nodes: NodeSampler | None) -> None:
         if sample_nodes is not None:
-            self.node_samples.append((monotonic_ns(), list(await sample_nodes())))
+            nodes = list(await sample_nodes(_NODES_S))
+            self.node_samples.append((monotonic_ns(), nodes))
 
     def _nodes_so_far(self) -> list[TimedSamples]:
         return [(at_ns - self.t0_ns, nodes) for at_ns, nodes in self.node_samples]
 
     async def _phases(self, sample_nodes: NodeSampler | None, faults: Faults | None) -> None:
+        processes = self.processes
         self.t0_ns = monotonic_ns() + int(_LEAD_S * 1e9)
-        await self._tell_workers(Begin(self.t0_ns))
-        await self._tell(self.publisher, Begin(self.t0_ns))
+        await processes.tell_workers(Begin(self.t0_ns))
+        await processes.tell(processes.publisher, Begin(self.t0_ns))
+        processes.heartbeats.expect(processes.publisher.name)
         async with self._watched(sample_nodes), self._played(faults), self._followed():
             await self._until(
-                lambda: self.published is not None or bool(self.dead) or bool(self.ended_by),
-                self.scenario.duration_s + 30.0,
+                lambda: self.published is not None or bool(processes.dead) or bool(self.ended_by),
+                self.scenario.duration_s + _OVERTIME_S,
                 self._each_tick,
             )
-        if self.ended_by:
-            self.progress.stage = _LAST_ANSWERS
-            await self._tell(self.publisher, Stop())
-            await self._until(lambda: self.published is not None or bool(self.dead), _LAST_ANSWERS_S)
+        if self.published is None:
+            await self._end_publishing()
         self.progress.stage = "settling"
-        if not self.dead:
+        if self.published is not None and processes.living:
             await self._settle()
+
+    async def _end_publishing(self) -> None:
+        """Have the publisher stop before its time, and tell what there was."""
+        processes = self.processes
+        if not self.ended_by and not processes.dead:
+            processes.give_up(processes.publisher.name, f"it did not finish its schedule in {_OVERTIME_S:.0f} s more")
+        if self.end_s == math.inf:
+            self.end_s = self._at_s()
+        if not processes.publisher_lives:
+            return
+        self.progress.stage = _LAST_ANSWERS
+        await processes.tell(processes.publisher, Stop())
+        await self._until(lambda: self.published is not None or not processes.publisher_lives, _LAST_ANSWERS_S)
+        if self.published is None and processes.publisher_lives:
+            processes.give_up(processes.publisher.name, f"it did not end in {_LAST_ANSWERS_S:.0f} s")
+
+    async def _judge(self) -> None:
+        """Have the workers that live tell what they found."""
+        processes = self.processes
+        logs = self.published.logs if self.published else None
+        # One that hangs does not read what it is told either.
+        async with meanwhile(processes.tell_workers(Finish(logs)), "finish"):
+            await self._until(lambda: self.results.keys() >= processes.living, _JUDGE_S)
+        for name in processes.living - self.results.keys():
+            processes.give_up(name, f"it gave no result in {_JUDGE_S:.0f} s")
 
     def _watched(self, sample_nodes: NodeSampler | None) -> AbstractAsyncContextManager[None]:
         """Watch the nodes meanwhile."""
@@ -280,36 +280,48 @@ class _Run:
         # The publisher counts what members get who stay where they are. One who moves may get more than its share,
         # which would make up in the sum for what others still wait for: then only silence tells the end.
         are_sure = not any(event.kind.changes_members for event in self.scenario.events)
-        last, since_ns = -1, monotonic_ns()
+        last, quiet_ns, before_ns = -1, 0, monotonic_ns()
         late_s = lateness_s(self.scenario)
-        end_ns = since_ns + int((_SETTLE_S + late_s + slowest_broadcast_s(self.scenario)) * 1e9)
+        end_ns = before_ns + int((_SETTLE_S + late_s + slowest_broadcast_s(self.scenario)) * 1e9)
         while (now := monotonic_ns()) < end_ns:
+            # Time in which this process stood still is no silence: what came then has not been read.
+            quiet_ns += min(now - before_ns, _MAX_QUIET_TICK_NS)
+            before_ns = now
             # The workers report four times a second, so an unchanged figure is no sign before that.
             delivered = sum(state.delivered for state in self.states.values())
             if delivered != last:
-                last, since_ns = delivered, now
+                last, quiet_ns = delivered, 0
             # What was refused and came all the same counts in `delivered` too.
             if self.published and are_sure and not self._has_errors() and delivered >= self.published.expected:
                 await asyncio.sleep(_COPIES_S)
                 return
-            if now - since_ns > (_QUIET_S + late_s) * 1e9:
+            if quiet_ns > (_QUIET_S + late_s) * 1e9:
                 return
             await self._wait_changed()
 
     def _each_tick(self) -> None:
         self._show_phase()
-        at_s = (monotonic_ns() - self.t0_ns) / 1e9
+        at_s = self._at_s()
         if self.ended_by or self.published is not None:
             return
         if self.interrupt.is_set():
-            self.ended_by.append(f"interrupted after {max(at_s, 0.0):.1f} s of {self.scenario.duration_s:g} s")
+            self.interrupted = True
+            self.ended_by.append(f"interrupted after {at_s:.1f} s of {self.scenario.duration_s:g} s")
         elif reason := self.crew.ended():
-            self.ended_by.append(f"{reason} after {max(at_s, 0.0):.1f} s of {self.scenario.duration_s:g} s")
+            self.ended_by.append(f"{reason} after {at_s:.1f} s of {self.scenario.duration_s:g} s")
         elif self.guard.is_needed and self.pushing is not None and at_s >= self._looked_s + _LOOK_S:
             self._looked_s = at_s
             self.ended_by += self.guard.look(at_s, list(self.states.values()), self.pushing, self._nodes_so_far())
         if self.ended_by:
-            self.end_s = max(at_s, 0.0)
+            self.end_s = at_s
+
+    def _at_s(self) -> float:
+        """Return how long the phases have gone on."""
+        return max((monotonic_ns() - self.t0_ns) / 1e9, 0.0)
+
+    def _show_trouble(self) -> None:
+        dead = ", ".join(f"{error.name} {error.fate}" for error in self.processes.dead)
+        self.progress.trouble = dead or self.processes.heartbeats.notable()
 
     def _show_phase(self) -> None:
         at_ns = monotonic_ns() - self.t0_ns
@@ -334,48 +346,36 @@ class _Run:
 
     async def _wait_changed(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), _TICK_S)
-        self._changed.clear()
+            await asyncio.wait_for(self.processes.changed.wait(), _TICK_S)
+        self.processes.changed.clear()
+        self._show_trouble()
         await asyncio.sleep(0)
 
-    async def _tell(self, child: Worker, message: object) -> None:
-        try:
-            await child.send(message)
-        except WorkerDiedError as exc:
-            self._note_dead(exc)
-
-    async def _tell_workers(self, message: object) -> None:
-        await asyncio.gather(*(self._tell(worker, message) for worker in self.workers))
-
-    def _note_dead(self, error: WorkerDiedError) -> None:
-        if not any(known.name == error.name for known in self.dead):
-            self.dead.append(error)
-        self._changed.set()
-
-    async def _read(self, child: Worker) -> None:
-        async for message in child.messages():
-            match message:
-                case Progress():
-                    self.states[child.name] = message
-                    self.guard.add(message)
-                    self._add_seconds(message.seconds)
-                    self._sum_progress()
-                case Connected():
-                    self.connected.add(child.name)
-                case Result():
-                    self.results[child.name] = message
-                    self._add_seconds(message.seconds)
-                case PublishProgress():
-                    self.pushing = message
-                    self._sum_progress()
-                case Published():
-                    self.published = message
-                case Seen():
-                    await self._tell(self.publisher, message)
-                    continue  # nothing of the run has changed
-            self._changed.set()
-        if not self._ending:
-            self._note_dead(await child.died())
+    def _take(self, child: Worker, message: object) -> None:
+        heartbeats = self.processes.heartbeats
+        match message:
+            case Progress():
+                self.states[child.name] = message
+                self.guard.add(message)
+                self._add_seconds(message.seconds)
+                if self.t0_ns:
+                    second = (monotonic_ns() - self.t0_ns) // 1_000_000_000
+                    self.alive.tell(child.name, message.alive, second=second, workers=len(self.processes.workers))
+                self._sum_progress()
+            case Connected():
+                self.connected.add(child.name)
+            case Result():
+                self.results[child.name] = message
+                self._add_seconds(message.seconds)
+                heartbeats.forget(child.name)
+            case PublishProgress():
+                self.pushing = message
+                self._sum_progress()
+                if not self.t0_ns:
+                    heartbeats.forget(child.name)  # ready, and silent until the first phase begins
+            case Published():
+                self.published = message
+                heartbeats.forget(child.name)
 
     def _add_seconds(self, seconds: object) -> None:
         assert isinstance(seconds, dict)
@@ -390,5 +390,3 @@ class _Run:
         progress.delivered = sum(state.delivered for state in states)
         if self.pushing is not None:
             progress.messages, progress.errors = self.pushing.messages, self.pushing.errors
-        if self.t0_ns:
-            self.alive[(monotonic_ns() - self.t0_ns) // 1_000_000_000] = sum(state.alive for state in states)

@@ -84,7 +84,15 @@ def valkey_bus(valkey_url: str) -> OpenBus:
     return lambda: open_bus(f"{valkey_url}?lease_s=2")
 
 
-BUSES = ["memory", "redis", "valkey", "kafka", pytest.param("tansu", marks=pytest.mark.soak), "mqtt", "rumqttd"]
+@pytest.fixture
+def redis_cluster_bus(redis_cluster_url: str) -> OpenBus:
+    return lambda: open_bus(f"{redis_cluster_url}?lease_s=2")
+
+
+BUSES = [
+    *("memory", "redis", "valkey", "redis_cluster", "kafka", pytest.param("tansu", marks=pytest.mark.soak)),
+    *("mqtt", "rumqttd"),
+]
 
 
 @pytest.fixture(params=BUSES)

@@ -34,7 +34,12 @@ def redis_log(redis_url: str) -> OpenLog:
     return lambda **limits: open_messages(redis_url, Limits(**limits))
 
 
-@pytest.fixture(params=["sqlite", "fakeredis", "redis"])
+@pytest.fixture
+def redis_cluster_log(redis_cluster_url: str) -> OpenLog:
+    return lambda **limits: open_messages(redis_cluster_url, Limits(**limits))
+
+
+@pytest.fixture(params=["sqlite", "fakeredis", "redis", "redis_cluster"])
 async def open_log(request: pytest.FixtureRequest) -> AsyncIterator[OpenLog]:
     opener: OpenLog = request.getfixturevalue(f"{request.param}_log")
     opened: list[MessageLog] = []
@@ -413,6 +418,99 @@ async def test_any_text_is_a_key_and_a_server(log, key):
 
     assert (batch.cursor.key, batch.cursor.server) == (key, key)
     assert await log.advance(batch.cursor, 1)
+
+
+# --- sessions ---------------------------------------------------------------------
+
+
+async def test_closing_late_the_session_before_changes_nothing(log):
+    await log.open_cursor(1, "k", "c", again=False, session=11)
+    await log.open_cursor(1, "k", "c", again=False, session=12)
+
+    await log.close_cursor(1, "k", "c", session=11)
+    assert await log.waiting(1, "k", 0) is not None
+
+    await log.close_cursor(1, "k", "c", session=12)
+    assert await log.waiting(1, "k", 0) is None
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(0, 11), (11, 0), (0, 0), (2**61 - 1, 2**61 - 1)])
+async def test_a_session_that_is_not_known_may_be_any(log, opened, closed):
+    await log.open_cursor(1, "k", "c", again=False, session=opened)
+
+    await log.close_cursor(1, "k", "c", session=closed)
+
+    assert await log.waiting(1, "k", 0) is None
+
+
+async def test_the_same_session_goes_on_where_it_is(log):
+    await place(log, 1, "a", "b")
+    await log.open_cursor(1, "k", "c", again=False, session=11)
+    assert await hand_over(log, 1) == ["a", "b"]
+
+    assert await log.open_cursor(1, "k", "c", again=False, session=11) is None
+
+    assert await hand_over(log, 1) == []
+    assert (await take(log, 1)).cursor.epoch == 11
+
+
+async def test_another_session_begins_anew_even_when_told_again(log):
+    await place(log, 1, "a")
+    await log.open_cursor(1, "k", "c", again=False, session=11)
+    await hand_over(log, 1)
+
+    assert await log.open_cursor(1, "k", "c", again=True, session=12) is not None
+
+    assert await hand_over(log, 1) == ["a"]
+
+
+# --- acknowledged, and not yet handed to all ----------------------------------------
+
+
+async def test_sweeping_deletes_what_is_held_back_by_ignored_servers_alone(log):
+    await place(log, 1, "a", "b", "c")
+    await log.open_cursor(1, "k1", "comet-1", again=False)
+    await log.open_cursor(1, "k2", "comet-2", again=False)
+    await hand_over(log, 1, "k1")
+    await log.acknowledge(1, 2)
+    await log.sweep(1, 100, ["comet-3"])
+    held_back = (await log.queue(1)).messages
+
+    await log.sweep(1, 100, ["comet-2"])
+
+    assert held_back == 3
+    assert ((await log.queue(1)).messages, (await log.queue(1)).bytes) == (1, 1)
+    assert await hand_over(log, 1, "k2") == ["c"]
+
+
+async def test_sweeping_tells_who_is_registered_for_whom_something_waits(log):
+    await place(log, 1, "a")
+    await place(log, 2, "a")
+    await log.open_cursor(2, "k", "c", again=False)
+    await log.open_cursor(3, "nothing waits", "c", again=False)
+
+    found: dict[int, tuple[Cursor, ...]] = {}
+    for _ in range(3):
+        found |= (await log.sweep(1, 100)).cursors
+
+    assert {mid: [cursor.key for cursor in cursors] for mid, cursors in found.items()} == {1: [], 2: ["k"]}
+
+
+async def test_what_is_acknowledged_is_not_reported_as_deleted_unread(open_log):
+    log = open_log(max_messages=3, max_bytes=10, max_age_s=10)
+    await log.open_cursor(1, "slow", "c", again=False)
+    await place(log, 1, "a", "b", "c")
+    await log.acknowledge(1, 2)
+
+    [one] = await log.offer([Offer(1, 1000, b"d", 1)])
+    [two] = await log.offer([Offer(1, 1000, b"x" * 8, 1)])
+    await log.acknowledge(1, 4)
+    aged = [(await log.sweep(60_000, 100)).over_age for _ in range(3)]
+
+    assert (one.over_count, one.over_bytes) == (0, 0)
+    assert (two.over_count, two.over_bytes) == (0, 0)
+    assert sum(aged) == 1
+    assert (await log.queue(1)).messages == 0
 
 
 # --- over the bus -----------------------------------------------------------------

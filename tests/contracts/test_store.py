@@ -13,9 +13,9 @@ from imctl.store.factory import open_store
 from protocol.cityhash import online_slot
 
 
-@pytest.fixture(params=["memory", "fakeredis", "redis", "valkey"])
+@pytest.fixture(params=["memory", "fakeredis", "redis", "valkey", "redis_cluster", "valkey_cluster"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
-    real = request.param in ("redis", "valkey")
+    real = request.param not in ("memory", "fakeredis")
     url = request.getfixturevalue(f"{request.param}_url") if real else f"{request.param}://"
     opened = open_store(url)
     yield opened
@@ -107,6 +107,74 @@ async def test_a_key_added_while_its_removal_is_on_its_way_stays(store):
 
     assert await store.servers_by_key(["k"]) == {"k": "comet-1"}
     assert await store.sessions_by_mid([1]) == {1: {"k": "comet-1"}}
+
+
+async def test_sessions_of_a_user_have_ids_where_they_were_given_some(store):
+    await store.add(1, "a", "comet-1", 2**61 - 1)
+    await store.add(1, "b", "comet-2", 5)
+    await store.add(1, "c", "comet-2")
+    await store.add(2, "d", "comet-1", 6)
+
+    assert await store.session_ids(1) == {"a": 2**61 - 1, "b": 5}
+    assert await store.session_ids(3) == {}
+    assert await store.remove(1, "b", "comet-2", 5) is True
+    assert await store.session_ids(1) == {"a": 2**61 - 1}
+
+
+async def test_what_is_meant_for_the_session_before_does_not_remove_the_one_that_has_its_key_now(store):
+    await store.add(1, "k", "comet-1", 5)
+    await store.add(1, "k", "comet-1", 6)
+
+    assert await store.remove(1, "k", "comet-1", 5) is False
+    assert await store.servers_by_key(["k"]) == {"k": "comet-1"}
+    assert await store.sessions_by_mid([1]) == {1: {"k": "comet-1"}}
+    assert await store.session_ids(1) == {"k": 6}
+    assert await store.remove(1, "k", "comet-1", 6) is True
+    assert await store.sessions_by_mid([1]) == {}
+    assert await store.session_ids(1) == {}
+
+
+async def test_an_id_takes_part_in_a_removal_only_where_both_have_one(store):
+    await store.add(1, "a", "comet-1")
+    await store.add(1, "b", "comet-1", 5)
+    await store.add(0, "c", "comet-1", 5)
+
+    assert await store.remove(1, "a", "comet-1", 5) is True
+    assert await store.remove(1, "b", "comet-1") is True
+    assert await store.remove(0, "c", "comet-1", 5) is True
+    assert await store.servers_by_key(["a", "b", "c"]) == {}
+    assert await store.sessions_by_mid([1]) == {}
+
+
+async def test_the_old_server_cannot_remove_a_session_that_moved_by_its_id(store):
+    await store.add(1, "k", "comet-1", 5)
+    await store.add(1, "k", "comet-2", 6)
+
+    assert await store.remove(1, "k", "comet-1", 5) is False
+    assert await store.sessions_by_mid([1]) == {1: {"k": "comet-2"}}
+    assert await store.session_ids(1) == {"k": 6}
+
+
+async def test_refresh_makes_a_missing_session_with_its_id_and_leaves_another_one_alone(store):
+    await store.refresh(1, "a", "comet-1", 5)
+    await store.add(2, "b", "comet-2", 6)
+    await store.refresh(2, "b", "comet-1", 7)
+
+    assert await store.session_ids(1) == {"a": 5}
+    assert await store.sessions_by_mid([1, 2]) == {1: {"a": "comet-1"}, 2: {"b": "comet-2"}}
+    assert await store.session_ids(2) == {"b": 6}
+
+
+async def test_many_removals_by_id_at_once_are_each_carried_out(store):
+    every = range(1, 101)
+    await asyncio.gather(*(store.add(mid, f"k{mid}", "comet-1", mid) for mid in every))
+
+    removed = await asyncio.gather(
+        *(store.remove(mid, f"k{mid}", "comet-1", mid if mid % 2 else mid + 1) for mid in every)
+    )
+
+    assert removed == [mid % 2 == 1 for mid in every]
+    assert await store.sessions_by_mid(every) == {mid: {f"k{mid}": "comet-1"} for mid in every if mid % 2 == 0}
 
 
 async def test_many_at_once_are_all_carried_out(store):

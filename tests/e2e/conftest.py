@@ -20,7 +20,7 @@ __all__ = ["Imctl", "wait_until"]
 ROOT = Path(__file__).parent.parent.parent
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 80.0) -> None:
     """Return once the condition holds; for what other processes do, which no event here tells of."""
     until_s = time.monotonic() + timeout_s
     while not condition():
@@ -42,7 +42,7 @@ class Imctl:
         }
         self._started: list[subprocess.Popen[str]] = []
 
-    def run(self, *args: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, timeout_s: float = 100.0) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(self._command(args), env=self.env, capture_output=True, text=True, timeout=timeout_s)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import aiohttp
 import pytest
 
 from protocol.aio import Client
-from tests.browser import Page, chromium_path, open_page
+from tests.browser import Page, open_page
 from tests.e2e.conftest import ROOT, Imctl
 
 CHAT = ROOT / "examples" / "chat"
@@ -26,10 +27,33 @@ CHAT = ROOT / "examples" / "chat"
 
 @dataclass
 class Chat:
-    """The application, and the comet that its users connect to."""
+    """The application, and the cluster that its users connect to.
+
+    Args:
+        url: Of the application.
+        comet: Host and port of a comet's WebSocket.
+        command: What starts the application.
+        env: Its environment.
+    """
 
     url: str
     comet: tuple[str, int]
+    command: list[str]
+    env: dict[str, str]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the application."""
+        application = subprocess.Popen(self.command, env=self.env, stdout=subprocess.PIPE, text=True)
+        assert application.stdout is not None
+        try:
+            found = re.search(r"Running on (http://[\d.:]+)", application.stdout.readline())
+            assert found
+            self.url = found[1]
+            yield
+        finally:
+            application.terminate()
+            application.communicate()
 
     async def post(self, path: str, body: dict[str, Any], token: str = "") -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {token}"}
@@ -52,8 +76,8 @@ class Chat:
 
 
 @pytest.fixture
-def chat(imctl: Imctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chat]:
-    chromium_path()  # before all else, since it may skip
+def stopped_chat(imctl: Imctl, tmp_path: Path) -> Chat:
+    """The chat with its cluster, whose application does not run yet."""
     imctl.env["CHAT_SECRET"] = secrets.token_hex(32)
     config = tmp_path / "imctl.toml"
     database = tmp_path / "chat.db"
@@ -61,18 +85,16 @@ def chat(imctl: Imctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     up = imctl.json("up", "--config", str(config), "--any-port", "--detach")
     logic = up["nodes"][0]["addresses"]["logic.http"]
     ws = next(node["addresses"]["ws"] for node in up["nodes"] if node["kind"] == "comet")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, str(CHAT / "app.py"), "--logic", logic, "--comet", f"ws://{ws}/sub", "--port", str(port)]
-    application = subprocess.Popen(command, env={**os.environ, **imctl.env}, stdout=subprocess.PIPE, text=True)
-    assert application.stdout is not None
-    try:
-        assert "Running on" in application.stdout.readline()
-        host, _, ws_port = ws.rpartition(":")
-        yield Chat(f"http://127.0.0.1:{port}", (host, int(ws_port)))
-    finally:
-        application.terminate()
-        application.communicate()
+    host, _, ws_port = ws.rpartition(":")
+    options = ["--logic", logic, "--comet", f"ws://{ws}/sub", "--port", "0", "--users", str(tmp_path / "users.db")]
+    command = [sys.executable, str(CHAT / "app.py"), *options]
+    return Chat("", (host, int(ws_port)), command, {**os.environ, **imctl.env})
+
+
+@pytest.fixture
+def chat(stopped_chat: Chat) -> Iterator[Chat]:
+    with stopped_chat.running():
+        yield stopped_chat
 
 
 @pytest.fixture
@@ -152,3 +174,18 @@ async def test_the_application_refuses_what_is_not_allowed(chat: Chat) -> None:
     assert await chat.say(ann, "hi", room="room://staff") == 403
     assert await chat.say(ann, "hi", to="nobody") == 404
     assert (await chat.post("/login", {"name": ""}))[0] == 400
+
+
+async def test_what_waits_for_somebody_is_his_also_after_a_restart_of_the_application(stopped_chat: Chat) -> None:
+    with stopped_chat.running():
+        ann, bob = await stopped_chat.login("ann"), await stopped_chat.login("bob")
+        assert await stopped_chat.say(bob, "for ann alone", to="ann") == 200
+
+    with stopped_chat.running():
+        again = [(await stopped_chat.login(name))["mid"] for name in ("eve", "bob", "ann")]
+        async with await stopped_chat.connect(await stopped_chat.login("ann")) as client:
+            received = json.loads((await client.receive(10)).body)
+
+    assert again[1:] == [bob["mid"], ann["mid"]]
+    assert len({*again}) == 3
+    assert received == {"from": "bob", "text": "for ann alone", "to": "ann"}

@@ -18,7 +18,7 @@ def test_our_cluster_conforms(imctl: Imctl):
     assert document["verdict"] == "pass"
     assert document["not_tested"] == []
     assert document["counts"]["pass"] > 400
-    assert document["took_s"] < 20
+    assert document["took_s"] < 100
     assert {case["note"] for case in document["cases"] if case["verdict"] == "skipped"} == {"slow: only with --slow"}
 
 

@@ -109,7 +109,7 @@ async def test_clients_are_served_by_the_other_logic_when_one_has_died():
                         await client.read()
                         return not client.closed
 
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     while not all([await works() for _ in range(4)]):
                         pass  # a call that was on its way to it is refused at once
                 assert await before.heartbeat() == 0
@@ -127,7 +127,7 @@ async def test_a_logic_that_never_answers_costs_its_client_the_time_limit_and_no
     async with GoPeer(answer) as peer, comet_of(peer, logic_timeout_s=0.3) as comet:
         async with await Raw.connect(comet.addresses["tcp"] or "") as client:
             client.request(7, b'{"key":"k"}')
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert await client.read_to_end() == b""
         assert comet.stats()["counters"]["refused_auth"] == 1
         never.set()
@@ -275,7 +275,7 @@ async def test_clients_are_sent_to_comets_by_weight_and_load_as_they_come_and_go
         async def told(*wanted: str) -> None:
             """Wait until clients are told of these comets, in this order."""
             found: list[str] = []
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while found != [f"{name}.example.org" for name in wanted]:
                     _, body = await http_post(cluster.http, "/goim/nodes/weighted?platform=ios", method="GET")
                     found = json.loads(body)["data"]["nodes"]

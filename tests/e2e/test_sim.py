@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -61,7 +62,7 @@ def end_of(running):
         rest = beside.submit(running.stderr.read)
         running.stdout.read()
         rest.result()
-    running.wait(30)
+    running.wait(80)
 
 
 def generators(parent):
@@ -132,19 +133,20 @@ def test_a_client_of_another_that_does_not_read_delays_nobody(imctl, cluster, sc
     document = json.loads(ended.stdout)
     assert ended.returncode in (0, 5), ended.stderr
     assert document["delivery"]["expected"] == document["delivery"]["delivered"] == 200 * 20
-    assert document["latency_ms"]["p50"] < 500  # one that waits for it waits until its queue is over
+    assert document["latency_ms"]["p50"] < 5000  # one that waits for it waits until its queue is over
     # It is no client of the run, so what it lost is told of the node and not of the run.
     assert document["delivery"]["lost_at"] == {}
     assert document["nodes"][1]["drops"]["comet.slow_client"] > 0
 
 
-def test_ctrl_c_ends_the_run_early_with_a_report_and_ends_everything_it_started(imctl, scenario, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_signal_ends_the_run_early_with_a_report_and_ends_everything_it_started(imctl, scenario, tmp_path, number):
     running = imctl.start("sim", scenario(count=200, duration="60s"), "--report", str(tmp_path / "run.json"))
     wait_until(lambda: "steady: " in running.stderr.readline(), "the phase has begun")
     started = family(running)
     time.sleep(0.8)  # some of it
 
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     end_of(running)
 
     document = json.loads((tmp_path / "run.json").read_text())
@@ -168,10 +170,12 @@ def test_ctrl_c_before_the_first_phase_or_twice_ends_the_run_without_a_report(im
     for _ in range(times):
         running.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    stdout, _ = running.communicate(timeout=20)
+    stdout, stderr = running.communicate(timeout=80)
 
     assert running.returncode == 130
     assert stdout == ""
+    assert re.search("^error: .*ended (before|by)", stderr, re.MULTILINE)
+    assert "Traceback" not in stderr
     wait_until(lambda: not any(process.is_running() for process in started), "all of them have ended")
     assert imctl.processes() == []
 
@@ -193,7 +197,7 @@ def test_a_worker_that_is_killed_is_exit_code_5(imctl, scenario):
     worker = next(process for process in generators(running) if "sim.clients.worker" in process.cmdline())
 
     worker.kill()
-    stdout, _ = running.communicate(timeout=30)
+    stdout, _ = running.communicate(timeout=80)
 
     document = json.loads(stdout)
     assert (running.returncode, document["verdict"]) == (5, "invalid")
@@ -216,7 +220,7 @@ def on_terminal(imctl, *args):
         pass
     finally:
         os.close(master)
-    stdout, _ = process.communicate(timeout=30)
+    stdout, _ = process.communicate(timeout=80)
     return process.returncode, stdout, shown.decode()
 
 

@@ -27,7 +27,7 @@ def address(up: dict[str, Any], node: str, name: str) -> tuple[str, int]:
 
 
 def post(url: str, body: bytes) -> Any:
-    with urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST"), timeout=10) as reply:
+    with urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST"), timeout=60) as reply:
         return json.load(reply)
 
 
@@ -64,7 +64,7 @@ async def test_split_cluster_delivers_between_its_processes(
     up = imctl.json("up", "--split", "--bus", url, "--store", redis_url, "--any-port", "--detach")
 
     assert [node["name"] for node in up["nodes"]] == ["registry", "logic-1", "job-1", "comet-1"]
-    listening = imctl.start("listen", "--mid", "1", "-n", "1", "--timeout", "20s", "--json")
+    listening = imctl.start("listen", "--mid", "1", "-n", "1", "--timeout", "80s", "--json")
     assert listening.stdout is not None
     await until(lambda: imctl.json("push", "--mid", "1", "hi")["receivers"][0]["online"])
     assert '"hi"' in await asyncio.to_thread(listening.stdout.readline)

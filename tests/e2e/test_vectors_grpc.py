@@ -30,6 +30,12 @@ IDLE = (IDLE_AND_REFUSED, IDLE_AND_ENDED, IDLE_BYTES)
 REFUSED_AT_ONCE = {"comet-without-logic"}
 """goim's comet waits for a logic until the handshake timer ends; here the client is refused at once."""
 
+SLOWER = {"connect-hb-1s-with-heartbeats": 0.5}
+"""Scales of dialogues in which the client has to be in time for a limit of one second."""
+
+ANSWERS_TOO_LATE = "connect-delay-10s"
+"""The test logic's answer comes after the handshake timer, by far: how far is not in the bytes."""
+
 
 @pytest.mark.parametrize("link", ["local", "batched", "unary"])
 @pytest.mark.parametrize(
@@ -42,18 +48,19 @@ REFUSED_AT_ONCE = {"comet-without-logic"}
 )
 async def test_session_with_a_test_logic(dialogue, link):
     name = dialogue["name"]
-    settings = {"handshake_timeout_s": 8 * SCALE, "renew_online_s": 10 * SCALE, "online_delay_s": 3 * SCALE}
+    scale = SLOWER.get(name, SCALE)
+    settings = {"handshake_timeout_s": 8 * scale, "renew_online_s": 10 * scale, "online_delay_s": 3 * scale}
     async with Rig(link="" if name == "comet-without-logic" else link, **settings) as rig:
-        rig.logic.scale = SCALE
+        rig.logic.scale = scale if name != ANSWERS_TOO_LATE else 3 * scale
         rig.logic.rooms = {"live://many": 12345, "live://zero": 0}
         rig.logic.receive = slow_or_failing
         address = rig.ws if name.startswith("ws-") else rig.tcp
-        data, closed, ended_ms = await replay_one(dialogue["steps"], address, scale=SCALE)
+        data, closed, ended_ms = await replay_one(dialogue["steps"], address, scale=scale)
         counters = rig.counters
 
     assert data == received(dialogue["steps"])
     assert closed == "eof"
-    recorded_ms = 0 if name in REFUSED_AT_ONCE else dialogue["steps"][-1]["t_ms"] * SCALE
+    recorded_ms = 0 if name in REFUSED_AT_ONCE else dialogue["steps"][-1]["t_ms"] * scale
     if "closed" in dialogue["steps"][-1]:
         assert recorded_ms - 30 < ended_ms < recorded_ms + LATE_S * 1000
     if name in REFUSED_AT_ONCE or "connect-error" in name:

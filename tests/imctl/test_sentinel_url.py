@@ -1,4 +1,4 @@
-"""What URLs of Redis with Sentinel say, and that those of a Redis Cluster are refused."""
+"""What URLs of Redis with Sentinel say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from imctl.bus.factory import open_bus
 from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
-from imctl.sentinel_url import CLUSTER_SCHEMES, SentinelUrl
+from imctl.messages.factory import open_messages
+from imctl.sentinel_url import SentinelUrl
 from imctl.store.factory import open_store
 
 
@@ -42,23 +43,13 @@ def test_tls_is_for_sentinels_and_master() -> None:
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://a:26379", "redis+sentinel:///m", "redis+sentinel://a/m/zero"])
-@pytest.mark.parametrize("opened", [open_bus, open_store])
+@pytest.mark.parametrize("opened", [open_bus, open_store, open_messages])
 def test_what_is_missing_or_wrong_is_told(url, opened) -> None:
     with pytest.raises(ConfigError, match="sentinels and the name of their master|database 'zero' is not a number"):
         opened(url)
 
 
-@pytest.mark.parametrize("opened", [open_bus, open_store])
+@pytest.mark.parametrize("opened", [open_bus, open_store, open_messages])
 def test_an_unknown_parameter_is_told(opened) -> None:
     with pytest.raises(ConfigError, match="unknown parameter 'bogus'"):
         opened("redis+sentinel://a/m?bogus=1")
-
-
-@pytest.mark.parametrize("scheme", CLUSTER_SCHEMES)
-@pytest.mark.parametrize("opened", [open_bus, open_store])
-def test_redis_cluster_is_refused_with_the_reason(scheme, opened) -> None:
-    with pytest.raises(ConfigError, match=r"Redis Cluster is not supported: goim's keys") as refused:
-        opened(f"{scheme}://me:s3cret@a:6379")
-
-    assert "redis+sentinel://" in refused.value.hint
-    assert "s3cret" not in str(refused.value)

@@ -36,6 +36,7 @@ def test_what_is_left_out_of_a_history_has_a_default():
         ("", "mid is 0; expected a user, 1 or more"),
         ("mid=-3", "mid is -3; expected a user, 1 or more"),
         ("mid=x", "invalid syntax"),
+        ("mid=1&room=live://1", "mid and room are both given; expected one of them"),
         ("mid=1&limit=0", "limit is 0; expected 1 to 1000"),
         ("mid=1&limit=1001", "limit is 1001; expected 1 to 1000"),
         ("mid=1&before=-1", "before is -1; expected an id, or 0"),

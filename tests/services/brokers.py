@@ -16,7 +16,7 @@ from tests.ports import free_port
 __all__ = ["Program", "durable_redis", "embedded", "mosquitto", "until"]
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 80.0) -> None:
     """Return once the condition holds; for what other tasks or processes do, which no event here tells of."""
     async with asyncio.timeout(timeout_s):
         for _ in itertools.count():

@@ -1,8 +1,9 @@
-"""Store and bus on a Redis that has a sentinel: they follow the master."""
+"""Store, messages and bus on a Redis that has a sentinel: they follow the master."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from imctl.bus.contract import BusError, Record
 from imctl.bus.factory import open_bus
 from imctl.cluster.tls import self_signed
+from imctl.messages.contract import Limits, Offer
+from imctl.messages.factory import open_messages
 from imctl.store.contract import StoreError
 from imctl.store.factory import open_store
 from tests.conftest import require_program
@@ -39,9 +42,10 @@ async def replicated(servers: SentinelSet) -> None:
         await client.aclose()
 
 
-async def test_sessions_are_there_after_a_fail_over(redis_set: SentinelSet):
-    store = open_store(redis_set.url())
+async def test_sessions_and_messages_are_there_after_a_fail_over(redis_set: SentinelSet):
+    store, log = open_store(redis_set.url()), open_messages(redis_set.url(), Limits())
     await store.add(1, "k", "comet-1")
+    await log.offer([Offer(1, 1000, b"1", 1)])
     await replicated(redis_set)
 
     await redis_set.fail_over()
@@ -53,16 +57,20 @@ async def test_sessions_are_there_after_a_fail_over(redis_set: SentinelSet):
             except StoreError:  # for as long as the new master has not taken over
                 await asyncio.sleep(0.05)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await found() == {"k": "comet-1"}
         await store.add(2, "l", "comet-2")
         assert await store.remove(1, "k", "comet-1") is True
+    with contextlib.suppress(StoreError):
+        await log.queue(1)  # its connection was to the old master, and nothing is sent twice
+    assert [placed.id for placed in await log.offer([Offer(1, 1000, b"2", 1)])] == [2]
     await store.close()
-    assert PASSWORD not in store.url
+    await log.close()
+    assert PASSWORD not in f"{store.url} {log.url}"
 
 
 async def test_a_bus_loses_nothing_that_was_replicated_and_goes_on_after_a_fail_over(redis_set: SentinelSet):
-    bus = open_bus(redis_set.url("lease_s=1&timeout_s=20"))
+    bus = open_bus(redis_set.url("lease_s=1&timeout_s=60"))
     job = await bus.subscribe("g")
     records: list[Record] = []
     taken: set[bytes] = set()
@@ -117,7 +125,7 @@ async def test_a_bus_loses_nothing_that_was_replicated_and_goes_on_after_a_fail_
 
 
 async def test_a_master_that_becomes_a_replica_takes_no_record_and_loses_none(redis_set: SentinelSet):
-    bus = open_bus(redis_set.url("lease_s=1&timeout_s=20"))
+    bus = open_bus(redis_set.url("lease_s=1&timeout_s=60"))
     job = await bus.subscribe("g")
     await bus.publish("k", b"0")
     await replicated(redis_set)
@@ -129,7 +137,7 @@ async def test_a_master_that_becomes_a_replica_takes_no_record_and_loses_none(re
         results.append(await asyncio.gather(bus.publish("k", value), return_exceptions=True))
         await asyncio.sleep(0.01)
     got: list[bytes] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while got[-1:] != [values[-1]]:
             records = await job.receive()
             got += [record.value for record in records]

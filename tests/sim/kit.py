@@ -290,3 +290,9 @@ async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> Non
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  what is waited for has no event
             await asyncio.sleep(0.005)
+
+
+async def turns(count: int = 20) -> None:
+    """Return when the loop has read its sockets so many times: what was under way has arrived, however busy it is."""
+    for _ in range(count):
+        await asyncio.sleep(0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.sim.kit import ScriptedComet, ScriptedLogic, scenario_of
 CLIENTS = 10
 PHASES = (Phase("steady", 1.0),)
 RATE = 40
+HELD_BACK = 60
+"""Messages that overtake one held back: pushes that overlap have no order, and a busy machine makes many overlap."""
 OK = (200, b'{"code":0}')
 
 
@@ -95,8 +98,8 @@ class Wrong:
             case "swap" if sequence == self.sequence:
                 self._kept = [frame]
                 return []
-            case "swap" if self._kept:
-                return [frame, *(self._kept.pop() for _ in range(1))]
+            case "swap" if sequence == self.sequence + HELD_BACK:
+                return [frame, *self._kept]
             case "invent" if sequence == self.sequence:
                 body = bytearray(frame.body)
                 body[12:16] = (10_000).to_bytes(4, "big")
@@ -122,7 +125,7 @@ async def test_what_is_done_to_four_receivers_is_found_once_each_and_nothing_els
         return wrongs[client](sequence, client, frame) if client < len(wrongs) else [frame]
 
     async with Room(wrong) as room:
-        report = await room.run()
+        report = await room.run(phases=(Phase("steady", 2.0),))
 
     assert faults(report) == {"lost": 1, "duplicated": 1, "reordered": 1, "unexpected": 1}
     # It was done to one population and to one publisher's messages, and they know it too.
@@ -144,7 +147,7 @@ async def test_a_cluster_that_stood_still_shows_in_full_in_what_was_meant_to_be_
         report = await room.run(
             workers=1,
             phases=(Phase("steady", 4.0),),
-            on_progress=lambda now: started.set() if now.stage == "steady" and now.at_s > 1.0 else None,
+            on_progress=lambda now: started.set() if now.at_s > 1.0 else None,
         )
         await standing
 
@@ -162,15 +165,15 @@ async def test_the_spread_is_that_from_the_first_receiver_to_the_last():
         if client != 3:
             return [frame]
         send = room.comet.connections[3].send
-        late.append(asyncio.get_running_loop().call_later(0.3, send, frame))
+        late.append(asyncio.get_running_loop().call_later(1.0, send, frame))
         return []
 
     async with Room(wrong) as room:
         report = await room.run(workers=1)
 
     assert report.delivery.lost == 0
-    assert report.fanout.spread_ms.p50 >= 290
-    assert report.latency_ms.p50 < 290
+    assert report.fanout.spread_ms.p50 >= 990
+    assert report.latency_ms.p50 < 990
 
 
 async def test_one_seed_is_one_schedule():
@@ -193,14 +196,14 @@ async def test_a_run_that_is_asked_to_end_tells_what_there_was_until_then():
     async with Room(Wrong("drop", sequence=3)) as room:
         report = await room.run(
             phases=(Phase("first", 1.0), Phase("second", 30.0), Phase("third", 30.0)),
-            on_progress=lambda now: asked.set() if now.at_s > 1.4 else None,
+            on_progress=lambda now: asked.set() if now.messages > RATE + 15 else None,
             interrupt=asked,
         )
 
     assert report.verdict is Verdict.ABORTED
-    assert report.reasons[0].startswith("interrupted after 1.")
+    assert (found := re.match(r"interrupted after (\d+\.\d) s of 61 s", report.reasons[0]))
     assert [phase.name for phase in report.phases] == ["first", "second"]
-    assert 0.3 < report.phases[1].duration_s < 20
+    assert 0.3 < report.phases[1].duration_s == pytest.approx(float(found[1]) - 1.0, abs=0.051)
     assert report.delivery.expected == report.publish.messages * CLIENTS == len(room.pushed) * CLIENTS
     assert (report.delivery.lost, report.delivery.delivered) == (1, len(room.pushed) * CLIENTS - 1)
     assert report.phases[0].publish.messages == RATE

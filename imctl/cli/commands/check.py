@@ -19,15 +19,22 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckResult", "FileResult", "check_scenarios", "register"]
 
+_NO_EXPECT = "no `expect`: the verdict will be pass whatever is lost"
+
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """One scenario: how many clients it has and how long it is, or what is wrong with it."""
+    """One scenario: how many clients it has and how long it is, or what is wrong with it.
+
+    Args:
+        notes: What is not wrong, and perhaps not meant.
+    """
 
     scenario: str
     clients: int
     duration_s: float
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class CheckResult:
             if not file.problems:
                 facts = f"{file.clients:,} clients, {format_duration(file.duration_s)}"
                 console.print(Text.assemble((f"{file.scenario}: ", ""), ("ok", "green"), f" ({facts})"), soft_wrap=True)
+            for note in file.notes:
+                console.print(Text(f"  note: {note}", style="yellow"), soft_wrap=True)
             for problem in file.problems:
                 console.print(Text(str(problem)), soft_wrap=True)
                 if problem.hint:
@@ -77,7 +86,8 @@ def check_scenarios(
         except ScenarioError as exc:
             files.append(FileResult(name, 0, 0.0, exc.problems))
         else:
-            files.append(FileResult(str(path), scenario.client_count, scenario.duration_s, ()))
+            notes = () if scenario.expect else (_NO_EXPECT,)
+            files.append(FileResult(str(path), scenario.client_count, scenario.duration_s, (), notes))
     return CheckResult(tuple(files))
 
 
@@ -103,7 +113,9 @@ def register(app: typer.Typer) -> None:
         clients: Annotated[int | None, typer.Option("--clients", metavar="N", help="Total number of clients")] = None,
         duration: Annotated[
             float | None,
-            typer.Option("--duration", parser=parse_duration, metavar="TIME", help="Length of the measured phases"),
+            typer.Option(
+                "--duration", parser=parse_duration, metavar="TIME", help="Length of the measured phases, as of sim"
+            ),
         ] = None,
     ) -> None:
         """Check scenarios without starting anything; shows every problem, exit 3 if there is one"""

@@ -274,12 +274,16 @@ def _clusters() -> dict[str, str]:
 def _live_state(folder: ClusterFolder) -> Mapping[str, Any] | None:
     """Return a running cluster's state, None when there is none. Any: JSON."""
     from imctl.cluster.state import process_alive
+    from imctl.errors import ImctlError
 
-    state = folder.read()
+    try:
+        state = folder.read()
+    except ImctlError:  # damaged: the others are still worth offering
+        return None
     if state is None:
         return None
     supervisor = state["supervisor"]
-    return state if process_alive(int(supervisor["pid"]), str(supervisor["start"])) else None
+    return state if process_alive(supervisor["pid"], supervisor["start"]) else None
 
 
 def _running_nodes(cluster: str) -> dict[str, str]:

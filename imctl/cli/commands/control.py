@@ -55,7 +55,11 @@ def register(app: typer.Typer) -> None:
     @app.command("pause", epilog=examples("imctl pause comet-1"))
     def pause(ctx: typer.Context, node: _Node) -> None:
         """Freeze a node: connections stay, nothing answers"""
-        _show(ctx, lambda control: control.pause(node), "{node} (pid {pid}) is paused: imctl resume {node}")
+        _show(
+            ctx,
+            lambda control: control.pause(node),
+            f"{{node}} (pid {{pid}}) is paused: {Context.of(ctx).command('imctl resume {node}')}",
+        )
 
     @app.command("resume", epilog=examples("imctl resume comet-1"))
     def resume(ctx: typer.Context, node: _Node) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from imctl.decode import Problem, Report, Row, Source
+    from imctl.decode import Problem, Report, Row, Source, Walk
 
-__all__ = ["DecodeResult", "read_source", "register"]
+__all__ = ["DecodeResult", "DecodeTable", "read_source", "register"]
 
+_BATCH_ROWS = 1000
+"""Shown together, so that they share their columns."""
 _FEW_BODY_COLUMNS = 24
+_HEADS = ("offset", "bytes", "ws", "ver", "op", "seq")
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """A report, as a table for people.
+    """A report, as a document.
 
     Args:
         source: Where the bytes come from: `file`, `stdin` or `argument`, and their form.
@@ -40,62 +44,105 @@ class DecodeResult:
         """Return the document; Any because it is JSON."""
         return {"source": self.source, **self.report.to_json()}
 
+
+class DecodeTable:
+    """What is found in some input, for people: shown while it is being read.
+
+    Args:
+        source: As of DecodeResult.
+        found: What the bytes are.
+    """
+
+    def __init__(self, source: str, found: Walk) -> None:
+        self.problems = 0
+        """How many were shown."""
+        self._source = source
+        self._found = found
+        self._frames = 0
+
     def render(self, console: Console) -> None:
         """Print a line a frame, each problem where it is, and a sum at the end."""
         from rich.text import Text
 
-        table = _Table(self.report)
-        for line in table.lines():
+        table = _Table(self._found.size)
+        while items := list(islice(self._found.items, _BATCH_ROWS)):
+            self._count(items)
+            lines = table.lines(items)
             if console.is_terminal:
-                line.truncate(max(console.width, table.body_column + _FEW_BODY_COLUMNS), overflow="ellipsis")
-            console.print(line, soft_wrap=True)
-        count = len(self.report.problems)
+                for line in lines:
+                    line.truncate(max(console.width, table.body_column + _FEW_BODY_COLUMNS), overflow="ellipsis")
+                console.print(Text("\n").join(lines), soft_wrap=True)
+            else:  # nothing is coloured or cut: rich would only take its time
+                console.file.write("".join(f"{line.plain}\n" for line in lines))
+                console.file.flush()
+        self._print_sum(console)
+
+    def _count(self, items: Sequence[Row | Problem]) -> None:
+        from imctl.decode import Kind, Problem
+
+        problems = sum(isinstance(item, Problem) for item in items)
+        self.problems += problems
+        self._frames += sum(not isinstance(item, Problem) and item.kind is Kind.FRAME for item in items)
+
+    def _print_sum(self, console: Console) -> None:
+        from rich.text import Text
+
+        count, size = self.problems, self._found.size
         problems = f"{count} problem{'s' * (count != 1)}" if count else "nothing wrong"
-        name = {"tcp": "TCP", "ws": "WebSocket"}[self.report.transport]
-        frames = f"{self.report.frames} frame{'s' * (self.report.frames != 1)}"
-        size = f"{self.report.size} byte{'s' * (self.report.size != 1)}"
-        form = " (read as base64)" if self.source.endswith("base64") else ""
-        total = f"{frames} in {size} of {name}{form}, {problems}"
+        name = {"tcp": "TCP", "ws": "WebSocket"}[self._found.transport]
+        frames = f"{self._frames} frame{'s' * (self._frames != 1)}"
+        form = " (read as base64)" if self._source.endswith("base64") else ""
+        total = f"{frames} in {size} byte{'s' * (size != 1)} of {name}{form}, {problems}"
         console.print(Text(total, style="red" if count else "green"), soft_wrap=True)
 
 
 class _Table:
-    """Columns wide enough for all rows, and no wider."""
+    """Columns wide enough for the rows so far, and no wider: what comes later may need more.
 
-    def __init__(self, report: Report) -> None:
-        from imctl.decode import Row
+    Args:
+        size: Bytes of input, which no offset is beyond.
+    """
 
-        self._items = report.items
-        rows = [self._cells(item) for item in report.items if isinstance(item, Row)]
-        heads = ("offset", "bytes", "ws", "ver", "op", "seq")
-        columns = list(zip(heads, *rows, strict=True))
+    def __init__(self, size: int) -> None:
         # The column of WebSocket frames is left out where there are none.
-        self._widths = [max(map(len, column)) if any(column[1:]) or i != 2 else 0 for i, column in enumerate(columns)]
-        self._heads = heads
+        self._widths = [0 if head == "ws" else len(head) for head in _HEADS]
+        self._widths[0] = max(self._widths[0], len(str(size - 1)))
+        self._has_head = False
 
     @property
     def body_column(self) -> int:
         """Where bodies begin."""
         return sum(width + 2 for width in self._widths if width)
 
-    def lines(self) -> Iterator[Text]:
-        """Return the lines of the table with its head."""
+    def lines(self, items: Sequence[Row | Problem]) -> list[Text]:
+        """Return the lines of some items, before the first of all with the head."""
         from rich.text import Text
 
-        from imctl.decode import Row
+        from imctl.decode import Problem
         from imctl.decode.items import body_text
 
-        yield Text(f"{self._join(self._heads)}body", style="bold")
-        for item in self._items:
-            if not isinstance(item, Row):
-                yield from self._problem_lines(item)
+        rows = [None if isinstance(item, Problem) else self._cells(item) for item in items]
+        for cells in rows:
+            if cells is not None:
+                self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
+        lines: list[Text] = []
+        if not self._has_head:
+            self._has_head = True
+            if self._widths[2]:
+                self._widths[2] = max(self._widths[2], len(_HEADS[2]))
+            lines.append(Text(f"{self._join(_HEADS)}body", style="bold"))
+        for item, cells in zip(items, rows, strict=True):
+            if isinstance(item, Problem):
+                lines += self._problem_lines(item)
                 continue
-            line = Text(self._join(self._cells(item)), style="" if item.depth == 0 else "cyan")
+            assert cells is not None, "only a problem has none"
+            line = Text(self._join(cells), style="" if item.depth == 0 else "cyan")
             line.append(body_text(item))
             if item.note:
                 line.append(f"  ({item.note})", style="yellow")
             line.rstrip()
-            yield line
+            lines.append(line)
+        return lines
 
     def _problem_lines(self, problem: Problem) -> Iterator[Text]:
         from rich.text import Text
@@ -117,7 +164,7 @@ class _Table:
         op = f"{'  ' * row.depth}{row.op}" + ("" if name.startswith("op ") else f" {name}")
         return (*start, str(row.ver), op, str(row.seq))
 
-    def _join(self, cells: tuple[str, ...]) -> str:
+    def _join(self, cells: Sequence[str]) -> str:
         found = ""
         for i, (cell, width) in enumerate(zip(cells, self._widths, strict=True)):
             if width:
@@ -174,7 +221,7 @@ def register(app: typer.Typer) -> None:
         base64: Annotated[bool, typer.Option("--base64", help="The input is base64, also if it could be hex")] = False,
     ) -> None:
         """Show what TCP or WebSocket bytes mean, frame by frame; exit 1 when some are bad or missing"""
-        from imctl.decode import SourceError
+        from imctl.decode import SourceError, walk
         from imctl.decode import decode as decode_bytes
 
         imctl = Context.of(ctx)
@@ -184,7 +231,14 @@ def register(app: typer.Typer) -> None:
             raise typer.BadParameter(f"{exc}; {exc.hint}" if exc.hint else str(exc)) from exc
         if not source.data:
             raise typer.BadParameter("nothing to decode: the input is empty")
-        report = decode_bytes(source.data, ws=ws)
-        imctl.printer.result(DecodeResult(f"{where}, {source.form}", report))
-        if report.problems:
+        origin = f"{where}, {source.form}"
+        if imctl.json:
+            report = decode_bytes(source.data, ws=ws)
+            imctl.printer.result(DecodeResult(origin, report))
+            problems = len(report.problems)
+        else:
+            table = DecodeTable(origin, walk(source.data, ws=ws))
+            imctl.printer.result(table)
+            problems = table.problems
+        if problems:
             raise typer.Exit(Exit.FAILED)

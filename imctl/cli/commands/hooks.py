@@ -28,30 +28,40 @@ class Loaded:
         return {"logics": [{"address": address, "hooks": hooks} for address, hooks in self.logics.items()]}
 
     def render(self, console: Console) -> None:
-        """Print a table a logic, a line a method."""
-        from rich.table import Table
+        """Print for each logic a line a hook, and below it one for each of its methods."""
+        from rich.text import Text
 
         for address, hooks in self.logics.items():
-            console.print(f"[bold]logic {address}[/]" + ("" if hooks else "  no hooks"))
-            table = Table(box=None, pad_edge=False, header_style="dim")
-            for column in ("hook", "point", "calls", "failed", "timeouts", "mean", "longest", "from"):
-                table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=True)
-            for hook in hooks:
-                name, source = hook["name"], hook["source"]
-                for point, stats in hook["points"].items():
-                    failed = f"[red]{stats['failed']}[/]" if stats["failed"] else "0"
-                    numbers = (str(stats["calls"]), failed, str(stats["timeouts"]))
-                    times = (_time(stats["mean_us"]), _time(stats["max_us"]))
-                    table.add_row(name, point, *numbers, *times, source)
-                    name = source = ""
+            console.print(Text.assemble((f"logic {address}", "bold"), "" if hooks else "  no hooks"))
+            rows = [_numbers(method, stats) for hook in hooks for method, stats in hook["points"].items()]
+            # Of all hooks together, so that their columns stand below one another.
+            widths = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)]
             if hooks:
-                console.print(table)
+                console.print(Text(_joined(_HEADS, widths), style="dim"), soft_wrap=True)
+            for hook in hooks:
+                console.print(Text.assemble((hook["name"], "bold"), "  ", (hook["source"], "dim")), soft_wrap=True)
+                for method, stats in hook["points"].items():
+                    line = _joined(_numbers(method, stats), widths)
+                    console.print(Text(line, style="red" if stats["failed"] else ""), soft_wrap=True)
 
 
-_NUMBERS = ("calls", "failed", "timeouts", "mean", "longest")
+_HEADS = ("", "calls", "failed", "timeouts", "under way", "mean", "longest")
+
+
+def _numbers(method: str, stats: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a method. Any: JSON."""
+    counts = [f"{stats[name]:,}" for name in ("calls", "failed", "timeouts", "under_way")]
+    return (f"  {method}", *counts, _time(stats["mean_us"]), _time(stats["max_us"]))
+
+
+def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
+    name, *numbers = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return "  ".join([cells[0].ljust(len(name)), *numbers])
 
 
 def _time(us: float) -> str:
+    if us >= 1_000_000:
+        return f"{us / 1e6:.2f} s"
     return f"{us / 1000:.1f} ms" if us >= 1000 else f"{us:.0f} us"
 
 

@@ -11,11 +11,12 @@ import typer
 
 from imctl.cli.context import Context, examples, run
 from imctl.cli.exits import TimedOutError
-from imctl.cli.target import comet_address, parse_target
+from imctl.cli.target import comet_address, parse_room, parse_target
 from imctl.cli.values import parse_duration
 from imctl.errors import ClusterError
 
 if TYPE_CHECKING:
+    import asyncio
     from datetime import datetime
 
     from rich.console import Console
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Listener", "Message", "parse_operations", "register"]
 
 _BACKOFF_S = (0.1, 5.0)
+_CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Message:
         console.print(line, soft_wrap=True)
 
 
+class _NoTimeLeftError(TimeoutError):
+    """The command's time limit came while it was connecting."""
+
+
 class Listener:
     """Listens on one connection at a time.
 
@@ -84,6 +90,9 @@ class Listener:
         ack: bool = False,
     ) -> None:
         self.received = 0
+        self._problem = ""
+        """Why there is no connection; empty while there is one."""
+        self._limit: asyncio.Timeout | None = None
         self._find = find
         self._token = token
         self._printer = printer
@@ -104,12 +113,19 @@ class Listener:
 
         try:
             async with asyncio.timeout(timeout_s) as limit:
+                self._limit = limit
                 await self._stay_connected()
+        except _NoTimeLeftError as exc:
+            raise self._timed_out(timeout_s, hint=self._hint(exc.__cause__)) from exc
         except TimeoutError:
             if not limit.expired():
                 raise
-            wanted = f" of {self._count}" if self._count is not None else ""
-            raise TimedOutError(f"{self.received}{wanted} messages within {timeout_s:g} s") from None
+            raise self._timed_out(timeout_s) from None
+
+    def _timed_out(self, timeout_s: float | None, *, hint: str = "") -> TimedOutError:
+        wanted = f" of {self._count}" if self._count is not None else ""
+        why = f": {self._problem}" if self._problem else ""
+        return TimedOutError(f"{self.received}{wanted} messages within {timeout_s:g} s{why}", hint=hint)
 
     async def _stay_connected(self) -> None:
         import asyncio
@@ -123,10 +139,11 @@ class Listener:
             try:
                 async with await self._connect() as client:
                     self._say_connected(client, again=connected)
-                    connected, wait_s = True, _BACKOFF_S[0]
+                    connected, wait_s, self._problem = True, _BACKOFF_S[0], ""
                     await self._print_messages(client)
                 return
             except (ConnectionClosedError, ConnectError, ReplyTimeoutError, UpgradeError, ClusterError) as exc:
+                self._problem = str(exc)
                 # The first auth says whether this client is welcome; later ones may meet a cluster that starts.
                 if not self._reconnect or (isinstance(exc, ConnectionClosedError) and not connected):
                     raise self._translate(exc) from exc
@@ -135,10 +152,32 @@ class Listener:
             wait_s = min(wait_s * 2, longest_s)
 
     async def _connect(self) -> Client:
-        from protocol.aio import Client
+        """Return a client that is let in.
+
+        The command's time limit is the client's meanwhile, which alone knows for what it waited in vain.
+        """
+        import asyncio
+
+        from protocol.aio import Client, ConnectError, ReplyTimeoutError
 
         host, port = self._find()
-        return await (Client.connect_ws if self._ws else Client.connect_tcp)(host, port, self._token)
+        connect = Client.connect_ws if self._ws else Client.connect_tcp
+        end_s = self._limit.when() if self._limit is not None else None
+        left_s = _CONNECT_S if end_s is None else end_s - asyncio.get_running_loop().time()
+        if self._limit is None or left_s >= _CONNECT_S:
+            return await connect(host, port, self._token, timeout_s=_CONNECT_S)
+        self._limit.reschedule(None)
+        try:
+            client = await connect(host, port, self._token, timeout_s=max(left_s, 0.0))
+        except (ConnectError, ReplyTimeoutError) as exc:
+            if not isinstance(exc.__cause__, TimeoutError):
+                raise
+            what = f"answer to {exc.what} from" if isinstance(exc, ReplyTimeoutError) else "connection to"
+            self._problem = f"no {what} comet {host}:{port}"
+            raise _NoTimeLeftError from exc
+        finally:
+            self._limit.reschedule(end_s)
+        return client
 
     def _say_connected(self, client: Client, *, again: bool) -> None:
         token = self._token
@@ -173,12 +212,20 @@ class Listener:
             pass
 
     def _translate(self, exc: Exception) -> Exception:
-        from protocol.aio import AuthRefusedError, ConnectError
+        from protocol.aio import AuthRefusedError
 
         if isinstance(exc, (AuthRefusedError, ClusterError)):
             return exc
-        hint = "imctl up" if isinstance(exc, ConnectError) else "--reconnect goes on when it is back"
-        return ClusterError(f"comet: {exc}", hint=hint)
+        return ClusterError(f"comet: {exc}", hint=self._hint(exc))
+
+    def _hint(self, exc: BaseException | None) -> str:
+        from protocol.aio import ConnectError, ReplyTimeoutError
+
+        if isinstance(exc, ConnectError):
+            return "does a comet listen there?"
+        if isinstance(exc, ReplyTimeoutError) and exc.what == "auth":
+            return "does a logic run? the comet asks one who may come in"
+        return "--reconnect goes on when it is back"
 
 
 def parse_operations(text: str) -> tuple[int, ...]:
@@ -233,6 +280,8 @@ def register(app: typer.Typer) -> None:
         from protocol.bodies import AuthToken
 
         imctl = Context.of(ctx)
+        if room:
+            parse_room(room)
         token = AuthToken(
             mid=mid,
             key=key or f"imctl-{uuid.uuid4().hex[:12]}",

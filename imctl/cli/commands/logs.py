@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_SUPERVISOR = "supervisor"  # it has a log, and is no node
 _STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 
 
@@ -56,20 +57,36 @@ def register(app: typer.Typer) -> None:
         """
         imctl = Context.of(ctx)
         from imctl.cluster.logs import log_nodes, read_logs
+        from imctl.cluster.naming import start_hint
         from imctl.cluster.state import ClusterFolder
         from imctl.errors import ClusterError
 
         folder = ClusterFolder(imctl.cluster).logs
         known = log_nodes(folder)
         if not known:
-            raise ClusterError(f"cluster {imctl.cluster!r} has no logs: there is and was none", hint="imctl up")
+            raise ClusterError(
+                f"cluster {imctl.cluster!r} has no logs: there is and was none", hint=start_hint(imctl.cluster)
+            )
         unknown = [node for node in nodes or () if node not in known]
         if unknown:
-            raise ClusterError(f"no log of {', '.join(map(repr, unknown))}; there are: {', '.join(known)}")
+            there = ", ".join(_present(imctl.cluster, known))
+            raise typer.BadParameter(f"no log of {', '.join(map(repr, unknown))}; there are: {there}")
         for line in read_logs(folder, nodes or known, tail=lines):
             _show(imctl.printer, line)
         if follow:
             run(_follow(imctl.printer, folder, nodes or known))
+
+
+def _present(cluster: str, known: Sequence[str]) -> list[str]:
+    """Return the logs of the cluster that runs; where none runs, all that are left."""
+    from imctl.cluster.client import find_cluster
+    from imctl.errors import ClusterError
+
+    try:
+        running = {node.name for node in find_cluster(cluster).nodes} | {_SUPERVISOR}
+    except ClusterError:
+        return list(known)
+    return [node for node in known if node in running]
 
 
 def _show(printer: Printer, line: LogLine) -> None:

@@ -34,20 +34,21 @@ class Processes:
         """Show a table."""
         from rich.table import Table
 
-        from imctl.cli.tables import address_text, bytes_text, duration_text
+        from imctl.cli.tables import address_text, bytes_text, duration_text, print_table
 
         table = Table(box=None, pad_edge=False, header_style="dim")
+        ended = any(node["last_exit"] for node in self.document["nodes"])
         for column in ("node", "kind", "pid", "state", "uptime", "cpu", "memory", "restarts"):
             right = column in ("pid", "uptime", "cpu", "memory", "restarts")
-            table.add_column(column, no_wrap=True, justify="right" if right else "left")
+            table.add_column(column, no_wrap=column != "node", justify="right" if right else "left")
+        if ended:
+            table.add_column("last end")
         # A table of their own: beside the rest they do not fit into 80 columns.
         places = Table(box=None, pad_edge=False, header_style="dim")
-        places.add_column("node", no_wrap=True)
-        places.add_column("addresses")
+        places.add_column("node")
+        places.add_column("addresses", no_wrap=True)
         for node in self.document["nodes"]:
-            state, restarts = node["state"], str(node["restarts"])
-            if node["last_exit"]:
-                restarts += f" ({node['last_exit']})"
+            state = node["state"]
             table.add_row(
                 f"[bold]{node['name']}[/]",
                 node["kind"],
@@ -56,13 +57,14 @@ class Processes:
                 duration_text(node["uptime_s"]),
                 f"{node['cpu_percent']:.0f}%",
                 bytes_text(node["rss_bytes"]),
-                restarts,
+                str(node["restarts"]),
+                *([node["last_exit"] or ""] if ended else []),
             )
             if any(node["addresses"].values()):
                 places.add_row(f"[bold]{node['name']}[/]", address_text(node["addresses"]))
-        console.print(table)
+        print_table(console, table)
         console.print()
-        console.print(places)
+        print_table(console, places)
 
 
 def register(app: typer.Typer) -> None:

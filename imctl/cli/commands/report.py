@@ -11,7 +11,7 @@ import typer
 
 from imctl.cli.context import Context, examples
 from imctl.cli.exits import Exit
-from imctl.cli.reports import DEFAULT_TOLERANCE, ReportFiles, Tolerance, check_reports, write_reports
+from imctl.cli.reports import DEFAULT_TOLERANCE, ReportFiles, Tolerance, check_reports, warn_unjudged, write_reports
 
 __all__ = ["register"]
 
@@ -48,7 +48,8 @@ def register(app: typer.Typer) -> None:
 
         show FILE prints the summary that the run ended with; compare A B
         judges B by A metric by metric, and ends with exit code 7 when B is
-        slower beyond the tolerance and beyond what chance can do.
+        slower beyond the tolerance and beyond what chance can do, with 9 when
+        the two are too short to tell.
         """
         imctl = Context.of(ctx)
         if len(files) != _FILES[action]:
@@ -70,7 +71,8 @@ def register(app: typer.Typer) -> None:
             comparison = compare_reports(*found, tolerance_percent=percent, names=names)
             imctl.printer.result(ComparisonSummary(comparison))
             found[-1] = replace(found[-1], baseline=comparison)
-            code = Exit.SLOWER if comparison.slower else Exit.OK
+            warn_unjudged(comparison, imctl.printer)
+            code = Exit(comparison.exit_code)
         if not write_reports(found[-1], reports, imctl.printer):
             code = code or Exit.FAILED
         if code:

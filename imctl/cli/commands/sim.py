@@ -13,7 +13,15 @@ import typer
 from imctl.cli.context import Context, examples, run
 from imctl.cli.exits import Exit
 from imctl.cli.locust import become_worker, check_options, crew_maker
-from imctl.cli.reports import ReportFiles, Tolerance, add_baseline, check_reports, load_baseline, write_reports
+from imctl.cli.reports import (
+    ReportFiles,
+    Tolerance,
+    add_baseline,
+    check_reports,
+    load_baseline,
+    warn_unjudged,
+    write_reports,
+)
 from imctl.cli.values import parse_duration
 
 if TYPE_CHECKING:
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 
     from sim.report.model import RunReport
     from sim.run.crew import Crew
+    from sim.run.outcome import RunResult
     from sim.run.target import Target
     from sim.scenario.scenario import Scenario
 
@@ -60,7 +69,12 @@ def register(app: typer.Typer) -> None:
         ] = None,
         clients: Annotated[int | None, typer.Option(metavar="N", help="Clients of all populations together")] = None,
         duration: Annotated[
-            float | None, typer.Option(parser=parse_duration, metavar="TIME", help="Measured phases together")
+            float | None,
+            typer.Option(
+                parser=parse_duration,
+                metavar="TIME",
+                help="Measured phases together; events move with them, and each `for` shrinks with them",
+            ),
         ] = None,
         workers: Annotated[
             int | None, typer.Option(metavar="N", min=1, max=64, help="Processes that hold clients (one a core)")
@@ -89,10 +103,11 @@ def register(app: typer.Typer) -> None:
         scenario is not valid, 4 when the cluster cannot be reached, 5 when the
         load generator itself was the bottleneck, 6 when an expectation with
         abort: true ended the run early, 7 when all is well but slower than the
-        --baseline.
+        --baseline, 9 when it is too short to be compared with that.
 
         Ctrl-C ends a run early, reports what was measured so far, and the exit
-        code is 130; a second Ctrl-C ends it at once without a report.
+        code is 130; a second Ctrl-C ends it at once without a report. So do
+        SIGTERM and the end of the terminal.
 
         With --find-max it runs again and again, measured phases cut to five
         seconds together unless --duration says how long, and all rates
@@ -136,8 +151,11 @@ def register(app: typer.Typer) -> None:
         )
         if earlier is not None and baseline is not None:
             report = add_baseline(report, earlier, baseline, tolerance)
-        imctl.printer.result(RunSummary(report))
-        written = write_reports(report, reports, imctl.printer)
+            warn_unjudged(report.baseline if report.unjudged else None, imctl.printer)
+        try:
+            imctl.printer.result(RunSummary(report))
+        finally:  # also when stdout cannot be written: a long run is not to be lost with it
+            written = write_reports(report, reports, imctl.printer)
         code = report.exit_code or (Exit.OK if written else Exit.FAILED)
         if code := Exit.INTERRUPTED if was_interrupted else code:
             raise typer.Exit(code)
@@ -168,22 +186,31 @@ async def _run(
     search_s: float | None,
     make_crew: Callable[[Scenario], Crew | None],
 ) -> tuple[RunReport, bool]:
-    """Return the report, and whether Ctrl-C ended the run early."""
+    """Return the report, and whether the user ended the run early."""
     from imctl.cli.interrupts import asked_to_end
+    from sim.run.find_max import SearchLimits, find_max, mean_rate_per_s, scale_publish, step_line
 
-    async with _under_test(scenario, known, workers, imctl, make_crew) as run_once:
-        if search_s is None:
-            with asked_to_end(lambda: imctl.printer.note("ending the run; Ctrl-C once more ends it at once")) as asked:
-                return await run_once(scenario, asked), asked.is_set()
-        from sim.run.find_max import SearchLimits, find_max, mean_rate_per_s, scale_publish, step_line
+    def tell(how: str) -> None:
+        imctl.printer.note(f"ending the run; {how} once more ends it at once")
 
-        found = await find_max(
-            lambda factor: run_once(scale_publish(scenario, factor), None),
-            rate_per_s=mean_rate_per_s(scenario),
-            limits=SearchLimits(time_s=search_s),
-            on_step=lambda step: imctl.printer.note(step_line(step)),
-        )
-        return found, False
+    # Around the cluster too: its end is not to be cut short.
+    with asked_to_end(tell) as ending:
+        async with _under_test(scenario, known, workers, imctl, make_crew) as run_once:
+            if search_s is None:
+                ending.in_good_order()
+                result = await run_once(scenario, ending.asked)
+                return result.report, result.interrupted
+
+            async def step(factor: float) -> RunReport:
+                return (await run_once(scale_publish(scenario, factor), None)).report
+
+            found = await find_max(
+                step,
+                rate_per_s=mean_rate_per_s(scenario),
+                limits=SearchLimits(time_s=search_s),
+                on_step=lambda step: imctl.printer.note(step_line(step)),
+            )
+            return found, False
 
 
 @asynccontextmanager
@@ -193,16 +220,16 @@ async def _under_test(
     workers: int | None,
     imctl: Context,
     make_crew: Callable[[Scenario], Crew | None],
-) -> AsyncIterator[Callable[[Scenario, asyncio.Event | None], Awaitable[RunReport]]]:
+) -> AsyncIterator[Callable[[Scenario, asyncio.Event | None], Awaitable[RunResult]]]:
     """Yield what runs a scenario against the cluster, until an event asks for its end; it may be called repeatedly."""
     from imctl.cli.progress import show_progress
     from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
     from sim.run.runner import run_scenario
 
-    async def on_target(scenario: Scenario, interrupt: asyncio.Event | None) -> RunReport:
+    async def on_target(scenario: Scenario, interrupt: asyncio.Event | None) -> RunResult:
         assert known is not None
         with show_progress(imctl.printer, scenario) as on_progress:
-            result = await run_scenario(
+            return await run_scenario(
                 scenario,
                 known,
                 workers=workers,
@@ -210,7 +237,6 @@ async def _under_test(
                 interrupt=interrupt,
                 crew=make_crew(scenario),
             )
-        return result.report
 
     if known is not None:
         yield on_target
@@ -218,9 +244,9 @@ async def _under_test(
     async with cluster_for(scenario, imctl.cluster, imctl.printer) as info:
         nodes = ClusterNodes(info, imctl.printer)
 
-        async def on_cluster(scenario: Scenario, interrupt: asyncio.Event | None) -> RunReport:
+        async def on_cluster(scenario: Scenario, interrupt: asyncio.Event | None) -> RunResult:
             with show_progress(imctl.printer, scenario) as on_progress:
-                result = await run_scenario(
+                return await run_scenario(
                     scenario,
                     target_of(info),
                     workers=workers,
@@ -231,6 +257,5 @@ async def _under_test(
                     interrupt=interrupt,
                     crew=make_crew(scenario),
                 )
-            return result.report
 
         yield on_cluster

@@ -46,7 +46,7 @@ class Counted:
         """Show a block a node: what it counted, then what it dropped, which is red."""
         from rich.table import Table
 
-        from imctl.cli.tables import bytes_text
+        from imctl.cli.tables import bytes_text, print_table
 
         if self.rates and console.is_terminal:
             console.clear()
@@ -55,10 +55,10 @@ class Counted:
             problem = f"  [red]{node['problem']}[/]" if node["problem"] else ""
             console.print(f"[bold]{node['name']}[/]  [dim]{node['state']}  {usage}[/]{problem}")
             table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
-            table.add_column(style="dim")
+            table.add_column(style="dim", no_wrap=True)
             table.add_column()
-            table.add_column(justify="right")
-            table.add_column(justify="right", style="cyan")
+            table.add_column(justify="right", no_wrap=True)
+            table.add_column(justify="right", style="cyan", no_wrap=True)
             for part, stats in node["parts"].items():
                 for kind, style in (("gauges", ""), ("counters", ""), ("drops", "red")):
                     for name, value in stats[kind].items():
@@ -69,7 +69,7 @@ class Counted:
                         number = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
                         table.add_row(f"  {part}", label, number, f"{rate:,.0f}/s" if rate else "", style=style)
             if table.row_count:
-                console.print(table)
+                print_table(console, table)
 
 
 def register(app: typer.Typer) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from imctl.cli.context import Context, examples, run
 from imctl.cli.exits import Exit
+from imctl.cluster.naming import command_for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,26 +52,26 @@ class Banner:
         """Show nodes, addresses, what lasts, and what to try."""
         from rich.table import Table
 
-        from imctl.cli.tables import address_text
+        from imctl.cli.tables import address_text, print_table
 
         summary = self.summary
         name = summary["cluster"]
         console.print(f"[bold green]cluster {name} is ready[/] in {summary['ready_ms']} ms\n")
         table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
         for column in ("node", "pid", "addresses"):
-            table.add_column(column, no_wrap=True)
+            table.add_column(column, no_wrap=column != "node")
         for node in summary["nodes"]:
             table.add_row(f"[bold]{node['name']}[/]", str(node["pid"]), address_text(node["addresses"]))
-        console.print(table)
-        flag = "" if name == "default" else f" --cluster {name}"
+        print_table(console, table)
         console.print(f"\n[dim]bus[/]       {summary['bus']}  ({self._bus_note()})")
         console.print(f"[dim]store[/]     {summary['store']}  ({self._store_note()})")
         if summary["messages"]:
             console.print(f"[dim]messages[/]  {summary['messages']}  ({self._messages_note()})")
         console.print(f"[dim]registry[/]  {summary['registry']}\n")
-        console.print(f"try, in another terminal:  [bold cyan]imctl listen --mid 1{flag}[/]")
-        console.print(f'                     then  [bold cyan]imctl push --mid 1 "hi"{flag}[/]')
-        console.print(f"end it:  imctl down{flag}" if self.detached else "end it:  Ctrl-C")
+        console.print(f"try, in another terminal:  [bold cyan]{command_for(name, 'imctl listen --mid 1')}[/]")
+        push = command_for(name, 'imctl push --mid 1 "hi"')
+        console.print(f"                     then  [bold cyan]{push}[/]")
+        console.print(f"end it:  {command_for(name, 'imctl down')}" if self.detached else "end it:  Ctrl-C")
 
     def _bus_note(self) -> str:
         if self._is_embedded(self.summary["bus"]):
@@ -217,7 +218,9 @@ def _options(
         comet = fields.get("settings", {}).get("comet", {})
         cert, key = comet.get("tls_cert"), comet.get("tls_key")
         if not cert:
-            cert, key = map(str, self_signed(ClusterFolder(cluster).path / "tls", fields.get("host", "127.0.0.1")))
+            folder = ClusterFolder(cluster)
+            folder.make()
+            cert, key = map(str, self_signed(folder.path / "tls", fields.get("host", "127.0.0.1")))
         fields |= {"tls_cert": cert, "tls_key": key}
     return ClusterOptions(cluster=cluster, **fields)
 

@@ -41,40 +41,52 @@
     ctx.restore();
   }
 
-  // Names of the phases at the top, where they have room; below them what was done to the cluster, as lines with
-  // their names, one under the other where they are close.
+  // Above the lines, where nothing else is drawn: names of the phases, where they have room, and below them the numbers
+  // of what was done to the cluster, whose names stand in the list below the first chart.
+  var LANE = 15, lanes = LANE * ((data.phases.length ? 1 : 0) + (data.events.length ? 1 : 0));
   function names(plot) {
-    var ctx = plot.ctx, ratio = devicePixelRatio, box = plot.bbox, ends = [];
+    var ctx = plot.ctx, ratio = devicePixelRatio, box = plot.bbox, right = box.left + box.width;
     ctx.save();
-    ctx.beginPath();
-    ctx.rect(box.left, box.top, box.width, box.height);
-    ctx.clip();
     ctx.font = 11 * ratio + "px system-ui, sans-serif";
-    ctx.textBaseline = "top";
+    ctx.textBaseline = "bottom";
     ctx.textAlign = "left";
     ctx.fillStyle = color("soft");
     data.phases.forEach(function (phase) {
-      var left = Math.max(plot.valToPos(phase.from_s, "x", true), box.left) + 5 * ratio;
-      var right = Math.min(plot.valToPos(phase.to_s, "x", true), box.left + box.width);
-      if (left + ctx.measureText(phase.name).width < right) ctx.fillText(phase.name, left, box.top + 4 * ratio);
+      var left = Math.max(plot.valToPos(phase.from_s, "x", true), box.left) + 3 * ratio;
+      var end = Math.min(plot.valToPos(phase.to_s, "x", true), right);
+      if (left + ctx.measureText(phase.name).width < end)
+        ctx.fillText(phase.name, left, box.top - (lanes - LANE + 2) * ratio);
     });
     ctx.strokeStyle = ctx.fillStyle = color("seven");
     ctx.lineWidth = ratio;
     ctx.setLineDash([4 * ratio, 3 * ratio]);
-    data.events.forEach(function (event) {
-      var at = Math.round(plot.valToPos(event.at_s, "x", true)), width = ctx.measureText(event.name).width + 8 * ratio;
-      if (at < box.left - width || at > box.left + box.width) return;
+    ctx.textAlign = "center";
+    var tags = [];
+    data.events.forEach(function (event, index) {
+      var at = Math.floor(plot.valToPos(event.at_s, "x", true)) + .5;  // through the middle of a pixel: not blurred
+      if (at < box.left || at > right + 1) return;
       ctx.beginPath();
       ctx.moveTo(at, box.top);
       ctx.lineTo(at, box.top + box.height);
       ctx.stroke();
-      var left = Math.max(box.left, Math.min(at, box.left + box.width - width)), row = 0;
-      while (row < 4 && ends[row] > left) row++;
-      if (row === 4) return;
-      ends[row] = left + width;
-      ctx.fillText(event.name, left + 4 * ratio, box.top + (20 + row * 14) * ratio);
+      add_tag(tags, { first: index + 1, last: index + 1, from: at, to: at }, ctx, 6 * ratio);
     });
+    tags.forEach(function (tag) { ctx.fillText(tag.text, tag.middle, box.top - 2 * ratio); });
     ctx.restore();
+  }
+  // Tags that would touch become one: "3-7".
+  function add_tag(tags, tag, ctx, gap) {
+    for (;;) {
+      tag.text = tag.first === tag.last ? String(tag.first) : tag.first + "-" + tag.last;
+      tag.middle = (tag.from + tag.to) / 2;
+      tag.half = (ctx.measureText(tag.text).width + gap) / 2;
+      var before = tags[tags.length - 1];
+      if (!before || before.middle + before.half <= tag.middle - tag.half) break;
+      tag.first = before.first;
+      tag.from = before.from;
+      tags.pop();
+    }
+    tags.push(tag);
   }
 
   function axis(more) {
@@ -99,7 +111,7 @@
     if (!box) return;
     box.textContent = "";
     var settings = Object.assign({
-      width: box.clientWidth, height: 240, series: series, padding: [12, 14, 0, 0],
+      width: box.clientWidth, height: 240 + (options.hooks ? 0 : lanes), series: series, padding: [12 + (options.hooks ? 0 : lanes), 14, 0, 0],
       legend: { markers: { width: 2 } },
       cursor: { sync: { key: "time" }, points: { size: 6 } },
       scales: { x: { time: false }, y: { range: from_zero } },
@@ -175,7 +187,7 @@
     var counts = data.series.lost.map(function (count) { return count || null; });  // no bar at all for none
     draw("lost", [data.series.at_s, counts], [time(), line("lost", "three", "", {
       paths: uPlot.paths.bars({ size: [.8, 40], align: 1 }), points: { show: false }, fill: faded(color("three"), .5)
-    })], { height: 160 });
+    })], { height: 160 + lanes });
   }
   function nodes(id, key, unit) {
     var tones = ["one", "two", "four", "five", "six", "seven", "three"];

@@ -91,7 +91,7 @@ async def test_members_share_the_partitions_and_take_over(broker: Program):
                 return sorted(found.values())
 
     async def shared(wanted: list[int]) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while await holds() != wanted:
                 pass
 
@@ -147,7 +147,7 @@ async def test_a_partition_is_given_up_only_when_what_was_received_of_it_is_ackn
                 await second.receive()
         await first.ack(records)
         taking = asyncio.ensure_future(second.receive())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for i in range(20, 1000):
                 await one.publish(f"key-{i}", b"%d" % i)
                 if taking.done():

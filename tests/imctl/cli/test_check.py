@@ -42,9 +42,17 @@ def imctl(*args, env=None):
 
 
 def test_a_right_scenario_is_ok(files):
-    result = imctl("check", "good.yaml")
+    result = imctl("check", "good.yaml", "--set", "expect=[delivery.lost == 0]")
 
     assert (result.exit_code, result.stdout) == (0, "good.yaml: ok (10 clients, 1s)\n")
+
+
+def test_a_scenario_that_expects_nothing_is_ok_with_a_note(files):
+    result = imctl("check", "good.yaml")
+
+    note = "no `expect`: the verdict will be pass whatever is lost"
+    assert (result.exit_code, result.stdout) == (0, f"good.yaml: ok (10 clients, 1s)\n  note: {note}\n")
+    assert json.loads(imctl("check", "good.yaml", "--json").stdout)["scenarios"][0]["notes"] == [note]
 
 
 def test_all_five_mistakes_are_shown_with_line_and_column(files):
@@ -69,6 +77,7 @@ def test_json_has_every_problem(files):
     assert result.exit_code == 3
     assert document["ok"] is False
     good, bad = document["scenarios"]
+    assert len(good.pop("notes")) == 1
     assert good == {"ok": True, "scenario": "good.yaml", "clients": 10, "duration_s": 1.0, "problems": []}
     assert len(bad["problems"]) == 5
     assert bad["problems"][2] == {
@@ -92,7 +101,8 @@ def test_zero_clients_is_a_mistake(files):
 def test_options_of_sim_are_checked_with_the_scenario(files):
     result = imctl("check", "good.yaml", "--set", "phases.steady.duration=3s", "--clients", "70", "--duration", "90s")
 
-    assert (result.exit_code, result.stdout) == (0, "good.yaml: ok (70 clients, 1m30s)\n")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == "good.yaml: ok (70 clients, 1m30s)"
 
 
 def test_variables_come_from_the_environment(files):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from imctl.cli.commands.ps import Processes
 from imctl.cli.commands.stats import Counted
 from imctl.cli.commands.up import Banner
 from imctl.cli.printer import Renderable
+from imctl.cluster.state import ClusterFolder, process_start
 from tests.imctl.cli.conftest import Invoke
 
 NODE: dict[str, Any] = {
@@ -84,8 +86,39 @@ def test_ps_fits_into_80_columns() -> None:
     text = shown(Processes({"nodes": [NODE]}))
 
     row = next(line for line in text.splitlines() if "running" in line)
-    assert " ".join(row.split()) == "comet-1 comet 42 running 3m05s 12% 57.5 MB 2 (signal SIGKILL)"
+    assert " ".join(row.split()) == "comet-1 comet 42 running 3m05s 12% 57.5 MB 2 signal SIGKILL"
     assert "tcp           127.0.0.1:3101" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_ps_says_nothing_of_ends_where_there_were_none() -> None:
+    assert "last end" not in shown(Processes({"nodes": [{**NODE, "restarts": 0, "last_exit": ""}]}))
+
+
+def test_nothing_of_a_busy_cluster_is_cut_at_80_columns() -> None:
+    name = "comet-eu-west-production-17"
+    busy = {"state": "restarting", "pid": 4_194_304, "cpu_percent": 199.7, "rss_bytes": 12_345_678_901, "restarts": 123}
+    node = {**NODE, **busy, "name": name, "addresses": {"tcp": "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:31011"}}
+    drops = {"hooks.AVeryLongNamedRoomPolicyOfATeamWithAnEvenLongerName.already_logged_in": 1_234_567_890}
+    stats = {"kind": "logic", "counters": {}, "gauges": {}, "drops": drops}
+    counted = Counted("c", "", [{**node, "parts": {"logic": stats}, "problem": ""}])
+
+    for result in (Processes({"nodes": [node]}), counted, Banner({**SUMMARY, "nodes": [node]}, detached=True)):
+        text = shown(result)
+        assert "…" not in text
+    text = shown(Processes({"nodes": [node]}))
+    for part in (
+        name,
+        "4194304",
+        "restarting",
+        "200%",
+        "12.3 GB",
+        "123",
+        "signal SIGKILL",
+        *node["addresses"].values(),
+    ):
+        assert part in text
+    assert [f"{next(iter(drops))}", "1,234,567,890"] == shown(counted).split()[-2:]
 
 
 def test_stats_show_what_counted_and_what_was_dropped() -> None:
@@ -144,5 +177,118 @@ def test_logs_are_shown_after_the_cluster_has_ended(invoke: Invoke, tmp_path: Pa
         "text": "ERROR imctl: two",
     }
     unknown = invoke("logs", "comet-9")
-    assert unknown.exit_code == 4
-    assert "there are: core" in unknown.stderr
+    assert unknown.exit_code == 2
+    assert "no log of 'comet-9'; there are: core" in unknown.stderr
+
+
+def test_logs_names_the_nodes_of_the_cluster_that_runs(invoke: Invoke, tmp_path: Path) -> None:
+    folder = write_running_state()
+    folder.logs.mkdir()
+    for node in ("core", "comet-1", "comet-2", "supervisor"):
+        (folder.logs / f"{node}.log").write_text("2026-01-01T00:00:01.000 INFO imctl: one\n")
+
+    unknown = invoke("logs", "nosuch")
+    earlier = invoke("logs", "comet-2")
+
+    assert unknown.exit_code == 2
+    assert "there are: comet-1, core, supervisor\n" in unknown.stderr
+    assert earlier.stdout == "comet-2    00:00:01.000 INFO imctl: one\n"
+
+
+def test_logs_of_a_cluster_that_never_was_say_how_to_start_that_one(invoke: Invoke) -> None:
+    shown = invoke("logs", "--cluster", "c")
+
+    assert (shown.exit_code, shown.stderr.splitlines()[1]) == (4, "hint: imctl up --cluster c --any-port")
+
+
+def write_running_state(cluster: str = "default") -> ClusterFolder:
+    """Leave word of a cluster whose supervisor is this process."""
+    folder = ClusterFolder(cluster)
+    folder.make()
+    nodes = [{"name": name, "kind": name, "pid": 1, "addresses": {}} for name in ("core", "comet-1")]
+    folder.write(
+        {
+            "bus": "memory://",
+            "store": "memory://",
+            "registry": None,
+            "started_at": "2026",
+            "nodes": nodes,
+            "supervisor": {"pid": os.getpid(), "start": process_start(os.getpid())},
+            "control": str(folder.control),
+            "logs": str(folder.logs),
+        }
+    )
+    return folder
+
+
+DAMAGED = {
+    '{"supervisor":{}}': "supervisor.pid is missing; expected a whole number",
+    '{"supervisor":{"pid":"x","start":"1"}}': 'supervisor.pid is "x"; expected a whole number',
+    '{"supervisor":{"pid":true,"start":"1"}}': "supervisor.pid is true; expected a whole number",
+    '{"supervisor":{"pid":1}}': "supervisor.start is missing; expected text",
+    '{"supervisor":3}': "supervisor is 3; expected a mapping",
+    "[]": "it is JSON, but no mapping",
+    "": "it is no JSON",
+    '{"a":': "it is no JSON",
+}
+
+
+COMMANDS = ("down", "stats", "env", "kill core", "push --mid 1 x", "listen", "online", "conform", "sim smoke")
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [*(("ps", text) for text in DAMAGED), *((command, '{"supervisor":{}}') for command in COMMANDS)],
+)
+def test_a_damaged_state_file_is_no_fault_of_ours(invoke: Invoke, command: str, text: str) -> None:
+    folder = ClusterFolder("default")
+    folder.make()
+    folder.state.write_text(text)
+
+    shown = invoke(*command.split())
+
+    why = DAMAGED[text]
+    assert shown.exit_code == 4
+    assert shown.stderr.splitlines() == [
+        f"error: cluster 'default': state file {folder.state} cannot be used: {why}",
+        "hint: no supervisor runs there: `imctl up` replaces the file, or remove it",
+    ]
+
+
+@pytest.mark.parametrize("command", ["up --any-port", "up --any-port --detach", "up --any-port --tls", "ps"])
+def test_a_state_folder_that_is_a_file_is_refused(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    monkeypatch.setenv("IMCTL_STATE_DIR", str(place))
+
+    shown = invoke(*command.split())
+
+    assert shown.exit_code == 3
+    assert shown.stderr.startswith(f"error: the state folder cannot be used: {place}")
+    assert "hint: set IMCTL_STATE_DIR to a folder" in shown.stderr
+
+
+def test_how_to_end_a_pause_is_said_with_the_cluster(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked(*args: object) -> dict[str, Any]:
+        return {"node": "comet-1", "pid": 7}
+
+    write_running_state("c")
+    monkeypatch.setattr("imctl.cli.commands.control._ask", asked)
+
+    shown = invoke("pause", "comet-1", "--cluster", "c")
+
+    assert shown.stdout == "comet-1 (pid 7) is paused: imctl resume comet-1 --cluster c\n"
+
+
+def test_a_name_that_is_up_already_is_ended_by_the_command_in_the_hint(invoke: Invoke) -> None:
+    holder = ClusterFolder("c")
+    holder.acquire()
+
+    shown = invoke("up", "--cluster", "c", "--any-port")
+    holder.release()
+
+    assert shown.exit_code == 1
+    assert f"error: cluster 'c' is already up (supervisor pid {os.getpid()})\n" in shown.stderr
+    assert "end it with `imctl down --cluster c`, or" in shown.stderr

@@ -5,7 +5,11 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
+from imctl.cli.commands.decode import DecodeTable
+from imctl.cli.output import OutputClosedError
+from imctl.decode import Kind, Row, Walk, walk
 from protocol.frame import Frame
 from protocol.raw import pack_batch, wrap_batch
 from protocol.websocket import serialize_message
@@ -52,6 +56,69 @@ def test_bad_bytes_are_explained_where_they_are(invoke):
         "               hint: the input may have been cut here",
         "2 frames in 69 bytes of TCP, 2 problems",
     ]
+
+
+def table_of(frames):
+    """Return the table of some frames, and how many of them had been decoded at each write."""
+    taken = []
+
+    def items():
+        for frame in frames:
+            taken.append(frame)
+            yield Row(Kind.FRAME, 10 * len(taken), 10, 0, frame.ver, frame.op, frame.seq, frame.body)
+
+    class Out(io.StringIO):
+        def write(self, text):
+            writes.append((len(taken), text.count("\n")))
+            return super().write(text)
+
+    writes = []
+    out = Out()
+    DecodeTable("stdin, binary", Walk("tcp", 10 * len(frames), items())).render(Console(file=out))
+    return out.getvalue(), writes
+
+
+def test_many_rows_are_shown_while_the_rest_is_decoded():
+    text, writes = table_of([HI] * 2500)
+
+    assert [row for row in writes if row[1]] == [(1000, 1001), (2000, 1000), (2500, 500), (2500, 1)]
+    assert text.endswith("2500 frames in 25000 bytes of TCP, nothing wrong\n")
+
+
+def test_a_column_gets_wider_where_a_later_row_needs_it():
+    text, _ = table_of([HI] * 1000 + [Frame(1, 1000, -(2**31), b"x")])
+
+    lines = text.splitlines()
+    assert lines[0] == "offset  bytes  ver  op    seq  body"
+    assert lines[1001] == " 10010     10    1  1000  -2147483648  x"
+
+
+def test_a_reader_that_has_seen_enough_ends_it_before_all_is_decoded():
+    decoded = []
+
+    def items():
+        for number in range(1_000_000):
+            decoded.append(number)
+            yield Row(Kind.FRAME, 10 * number, 10, 0, 1, 1000, 0, b"hi")
+
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OutputClosedError("stdout was closed by its reader")
+
+    with pytest.raises(OutputClosedError):
+        DecodeTable("stdin, binary", Walk("tcp", 10_000_000, items())).render(Console(file=Closed()))
+
+    assert len(decoded) == 1000
+
+
+def test_lines_are_cut_to_a_terminal_in_one_print_a_batch():
+    console = Console(file=io.StringIO(), force_terminal=True, width=50, color_system=None)
+
+    DecodeTable("stdin, binary", walk(Frame(1, 1000, 0, b"x" * 100).pack() * 2)).render(console)
+
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 4
+    assert all(len(line) == 55 and line.endswith("…") for line in lines[1:3])
 
 
 def test_json_is_one_document(invoke):

@@ -110,6 +110,12 @@ def internal(bench: Bench) -> int:
     return bench.sim()
 
 
+def not_judged(bench: Bench) -> int:
+    report = str(bench.folder / "short.json")
+    assert bench.sim("--report", report, "--duration", "1s") == Exit.OK
+    return bench.invoke("report", "compare", report, report).exit_code
+
+
 def timed_out(bench: Bench) -> int:
     return bench.invoke("wait", "--timeout", "50ms").exit_code
 
@@ -129,6 +135,16 @@ def interrupted(bench: Bench) -> int:
     return process.returncode
 
 
+def output_closed(bench: Bench) -> int:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "imctl", "scenarios"]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
+    os.close(write)
+    assert ended.stderr == b""
+    return ended.returncode
+
+
 CASES: dict[Exit, Callable[[Bench], int]] = {
     Exit.OK: ok,
     Exit.FAILED: failed,
@@ -139,8 +155,10 @@ CASES: dict[Exit, Callable[[Bench], int]] = {
     Exit.ABORTED: aborted,
     Exit.SLOWER: slower,
     Exit.INTERNAL: internal,
+    Exit.NOT_JUDGED: not_judged,
     Exit.TIMED_OUT: timed_out,
     Exit.INTERRUPTED: interrupted,
+    Exit.OUTPUT_CLOSED: output_closed,
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from imctl.bus.contract import BusError
 from imctl.cli.exits import Exit, TimedOutError, exit_code
+from imctl.cli.output import OutputClosedError, OutputError
 from imctl.cluster.spec import OptionsError
 from imctl.errors import ClusterError, ConfigError, ImctlError, PortInUseError, StartError
 from imctl.link.contract import PeerUnavailableError
@@ -24,6 +25,8 @@ from sim.errors import SimError
         (PeerUnavailableError("x"), Exit.UNREACHABLE),
         (TimedOutError("x"), Exit.TIMED_OUT),
         (KeyboardInterrupt(), Exit.INTERRUPTED),
+        (OutputError("x"), Exit.FAILED),
+        (OutputClosedError("x"), Exit.OUTPUT_CLOSED),
         (ValueError("x"), Exit.INTERNAL),
     ],
 )
@@ -49,6 +52,8 @@ def test_codes_are_those_of_the_contract() -> None:
         "ABORTED": 6,
         "SLOWER": 7,
         "INTERNAL": 8,
+        "NOT_JUDGED": 9,
         "TIMED_OUT": 27,
         "INTERRUPTED": 130,
+        "OUTPUT_CLOSED": 141,
     }

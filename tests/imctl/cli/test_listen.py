@@ -16,6 +16,7 @@ from imctl.cli.commands.push import Receivers, push
 from imctl.cli.logic_http import LogicHttp
 from imctl.cli.printer import Printer
 from imctl.cluster.inprocess import LocalCluster
+from protocol.aio import ConnectError, ReplyTimeoutError
 from protocol.bodies import AuthToken
 from protocol.frame import Frame
 from protocol.push_api import Offline, PushMids
@@ -89,6 +90,62 @@ def test_too_few_messages_in_time_exit_27(invoke):
     assert result.exit_code == 27
     assert "error: 1 of 2 messages within 0.2 s" in result.stderr
     assert json.loads(result.stdout.splitlines()[1])["error"]["kind"] == "TimedOutError"
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (ReplyTimeoutError("auth", 1.0), "no answer to auth from comet 127.0.0.1:1\nhint: does a logic run?"),
+        (ReplyTimeoutError("upgrade", 1.0), "no answer to upgrade from comet 127.0.0.1:1"),
+        (ConnectError("127.0.0.1:1", "no connection within 1 s"), "no connection to comet 127.0.0.1:1"),
+    ],
+)
+def test_a_time_limit_that_comes_before_the_connection_says_what_was_missing(invoke, monkeypatch, problem, said):
+    limits_s = []
+
+    async def connect_tcp(host, port, token, *, timeout_s):
+        limits_s.append(timeout_s)
+        raise problem from TimeoutError()
+
+    monkeypatch.setattr("protocol.aio.Client.connect_tcp", connect_tcp)
+
+    result = invoke("listen", "-n", "1", "--timeout", "4s", "--reconnect", "--target", "127.0.0.1:1")
+
+    assert result.exit_code == 27
+    assert f"error: 0 of 1 messages within 4 s: {said}" in result.stderr
+    assert [0 < limit_s <= 4.0 for limit_s in limits_s] == [True]
+
+
+def test_without_a_time_limit_an_auth_that_is_not_answered_exits_4(invoke, monkeypatch):
+    async def connect_tcp(host, port, token, *, timeout_s):
+        raise ReplyTimeoutError("auth", timeout_s) from TimeoutError()
+
+    monkeypatch.setattr("protocol.aio.Client.connect_tcp", connect_tcp)
+
+    result = invoke("listen", "--target", "127.0.0.1:1")
+
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (4, "error: comet: no answer to auth within 5 s")
+
+
+def test_a_time_limit_while_reconnecting_says_what_failed_last(invoke):
+    result = invoke("listen", "--reconnect", "--timeout", "50ms", "--target", "127.0.0.1:1")
+
+    assert result.exit_code == 27
+    assert "error: 0 messages within 0.05 s: " in result.stderr
+
+
+def test_a_room_that_nobody_can_push_to_is_refused(invoke):
+    result = invoke("listen", "--room", "nope", "--target", "127.0.0.1:1")
+
+    assert result.exit_code == 2
+    assert "'nope' is no room; expected TYPE://ID" in result.stderr
+
+
+def test_text_that_a_terminal_would_act_on_is_shown_as_text(invoke):
+    with Background(greeter(Frame(1, 1000, 0, b"a\tb\n\x1b[31mred"))) as comet:
+        result = invoke("listen", "-n", "1", "--target", target(comet))
+
+    assert result.stdout.endswith("  1000     12  a\\tb\\n\\x1b[31mred\n")
 
 
 def test_a_comet_that_goes_away_exits_4(invoke):

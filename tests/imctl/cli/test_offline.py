@@ -104,7 +104,7 @@ def test_a_queue_is_deleted(invoke, logic):
 
 @pytest.mark.parametrize("args", [("history", "--mid", "1"), ("offline", "--mid", "1")])
 def test_a_logic_that_keeps_nothing_and_a_go_logic_are_told(invoke, logic, args):
-    text = "no hook keeps messages here; imctl up --messages sqlite://"
+    text = "no hook keeps messages here; start it with --messages sqlite://"
     logic.answers[f"/imctl/{args[0]}"] = (200, json.dumps({"code": -500, "message": text}))
     refused = invoke(*args, "--target", logic.address)
     logic.answers[f"/imctl/{args[0]}"] = (404, "404 page not found")

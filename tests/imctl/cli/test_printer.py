@@ -5,12 +5,12 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from imctl.cli.printer import Printer, to_jsonable, whole_writes
+from imctl.cli.output import OutputError
+from imctl.cli.printer import Printer, to_jsonable
 from imctl.errors import ClusterError
 
 
@@ -142,31 +142,13 @@ def test_color_on_a_terminal_unless_told_otherwise(
     assert ("\x1b[33m" in stream.getvalue()) is painted
 
 
-class Short(io.RawIOBase):
-    """A descriptor that takes a little of each write, as a pipe does when its write is cut short."""
+def test_an_error_is_told_also_where_stdout_cannot_be_written() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OutputError("stdout cannot be written: no space")
 
-    def __init__(self) -> None:
-        self.taken = b""
+    stderr = io.StringIO()
 
-    def writable(self) -> bool:
-        return True
+    Printer(json=True, stdout=Full(), stderr=stderr).error(ClusterError("gone"), code=4)
 
-    def write(self, data: Any) -> int:
-        part = bytes(data)[:1000]
-        self.taken += part
-        return len(part)
-
-
-def test_a_long_document_arrives_whole_on_an_unbuffered_stream():
-    raw = Short()
-    unbuffered = io.TextIOWrapper(raw, "utf-8", write_through=True)  # type: ignore[arg-type]  # as python -u makes it
-
-    Printer(json=True, stdout=whole_writes(unbuffered)).result({"text": "é" * 100_000})
-
-    assert json.loads(raw.taken) == {"text": "é" * 100_000}
-
-
-def test_a_buffered_stream_stays_as_it_is():
-    stream = io.TextIOWrapper(io.BytesIO(), "utf-8")
-
-    assert whole_writes(stream) is stream
+    assert stderr.getvalue() == "error: gone\n"

@@ -24,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "failed": report_of(),
         "ten": run_of(10),
         "twenty": run_of(20),
+        "few": run_of(10, messages=4),
         "invalid": run_of(10, verdict=Verdict.INVALID),
     }.items():
         dump_file(report, tmp_path / f"{name}.json")
@@ -121,11 +122,25 @@ def test_compare_as_json(invoke: Invoke) -> None:
 
     document = json.loads(result.stdout)
     assert result.exit_code == 7
-    assert list(document) == ["a", "b", "tolerance_percent", "slower", "reasons", "notes", "metrics"]
+    assert list(document) == ["a", "b", "tolerance_percent", "slower", "reasons", "notes", "metrics", "unjudged"]
     assert (document["a"], document["b"], document["slower"]) == ("ten.json", "twenty.json", True)
     found = {metric["metric"]: metric for metric in document["metrics"]}
     assert found["latency.p99"]["change_percent"] == 100.0
     assert found["latency.p99"]["verdict"] == "worse"
+
+
+def test_compare_says_in_every_way_when_it_could_not_judge(invoke: Invoke) -> None:
+    result = invoke("report", "compare", "few.json", "few.json")
+
+    assert result.exit_code == 9
+    lines = result.stdout.splitlines()
+    assert lines[0] == "NOT JUDGED: too few messages: 4 of 5  few.json against few.json"
+    assert "9 the same, 5 not judged (tolerance 10%)." in result.stdout
+    assert "warning: no latency could be judged by few.json: too few messages: 4 of 5" in result.stderr
+    assert "hint: measure 5 s or more in both runs" in result.stderr
+    document = json.loads(invoke("report", "compare", "few.json", "few.json", "--json").stdout)
+    assert document["unjudged"] == "too few messages: 4 of 5"
+    assert document["metrics"][1]["verdict"] == "not_judged"
 
 
 def test_compare_writes_the_second_with_the_comparison(invoke: Invoke, folder: Path) -> None:
@@ -171,9 +186,19 @@ def test_sim_shows_that_it_is_slower(invoke: Invoke, run_gives) -> None:
 
     result = invoke("sim", "tiny.yaml", "--baseline", "ten.json")
 
-    assert result.stdout.startswith("SLOWER  every expectation holds, and it is slower than the baseline\n")
+    assert result.stdout.startswith("SLOWER  no expectation was given, and it is slower than the baseline\n")
     assert "- slower than the baseline: latency.p50: 20 ms, in the baseline 10 ms" in result.stdout
     assert "Against the baseline ten.json" in result.stdout
+
+
+def test_sim_does_not_pass_by_a_baseline_that_could_not_judge(invoke: Invoke, run_gives) -> None:
+    run_gives(run_of(10, messages=4))
+
+    result = invoke("sim", "tiny.yaml", "--baseline", "ten.json")
+
+    assert result.exit_code == 9
+    assert result.stdout.startswith("NOT JUDGED  no latency could be compared with the baseline's: too few messages")
+    assert "warning: no latency could be judged by ten.json" in result.stderr
 
 
 def test_sim_takes_the_tolerance(invoke: Invoke, run_gives) -> None:

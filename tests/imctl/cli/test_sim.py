@@ -7,10 +7,12 @@ import json
 
 import pytest
 
+from imctl.cli.output import OutputError
 from imctl.cli.printer import Printer
 from imctl.cli.progress import show_progress
 from sim.run.runner import RunProgress
 from tests.sim.kit import scenario_of
+from tests.sim.report.samples import run_of
 
 TINY = """\
 name: tiny
@@ -55,7 +57,7 @@ def test_json_is_one_document_with_everything_and_nothing_else_on_stdout(invoke,
     }
     assert set(document["latency_ms"]) == {"count", "min", "p50", "p90", "p95", "p99", "p999", "max"}
     assert set(document["phases"][0]) >= {"name", "publish", "delivery", "latency_ms"}
-    assert set(document["generator"]) == {"workers", "cpu_percent", "loop_lag_ms"}
+    assert set(document["generator"]) == {"workers", "cpu_percent", "loop_lag_ms", "overloaded", "broken"}
     assert {node["name"] for node in document["nodes"]} == {"core", "comet-1"}
     assert set(document["nodes"][0]) >= {"name", "pid", "cpu_s", "rss_bytes", "drops"}
     assert document["expect"] == [{"expr": "delivery.lost == 0", "value": 0.0, "pass": True}]
@@ -64,6 +66,23 @@ def test_json_is_one_document_with_everything_and_nothing_else_on_stdout(invoke,
     # Of the private cluster nothing is left, and that there was one was said.
     assert "starting a private one" in result.stderr
     assert list((tmp_path / "state").glob("*")) == []
+
+
+def test_reports_are_written_also_where_stdout_cannot_be(invoke, tiny, tmp_path, monkeypatch):
+    async def ran(*args):
+        return run_of(), False
+
+    def full(printer, value):
+        raise OutputError("stdout cannot be written: No space left on device")
+
+    monkeypatch.setattr("imctl.cli.commands.sim._run", ran)
+    monkeypatch.setattr("imctl.cli.printer.Printer.result", full)
+
+    result = invoke("sim", tiny, "--report", str(tmp_path / "run.json"))
+
+    assert result.exit_code == 1
+    assert "error: stdout cannot be written" in result.stderr
+    assert json.loads((tmp_path / "run.json").read_text())["verdict"] == run_of().verdict.value
 
 
 def test_a_failed_expectation_is_exit_code_1(invoke, tiny):

@@ -12,6 +12,7 @@ from imctl.cli.under_test import ClusterNodes, cluster_for, target_of
 from imctl.cluster.client import ClusterInfo, NodeInfo
 from imctl.errors import ClusterError
 from sim.errors import SimError
+from sim.run.nodes import NodeSample
 from sim.run.probe import probe
 from sim.scenario.scenario import Event, EventKind, Phase, Population, Scenario, Transport
 from tests.sim.kit import scenario_of
@@ -55,8 +56,34 @@ async def test_a_fault_that_the_supervisor_does_not_carry_out_is_an_error_of_the
 
 
 async def test_nodes_that_cannot_be_asked_are_a_warning(info, printer):
-    assert await ClusterNodes(info, printer).sample() == []
+    assert await ClusterNodes(info, printer).sample(1.0) == []
     assert "the nodes were not asked" in printer.stderr.getvalue()
+
+
+async def test_of_a_process_that_has_ended_neither_memory_nor_cpu_is_told(monkeypatch, info, printer):
+    asked = []
+
+    class Control:
+        def __init__(self, info):
+            pass
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            pass
+
+        async def stats(self, within_s):
+            asked.append(within_s)
+            gone = {"name": "comet-1", "pid": None, "cpu_s": 0.0, "rss_bytes": 0, "drops": {}}
+            return [gone, {"name": "core", "pid": 7, "cpu_s": 0.0, "rss_bytes": 4096, "drops": {"job.full": 1}}]
+
+    monkeypatch.setattr("imctl.cli.under_test.ControlClient", Control)
+
+    samples = await ClusterNodes(info, printer).sample(0.5)
+
+    assert samples == [NodeSample("comet-1"), NodeSample("core", 7, 0.0, 4096, {"job.full": 1})]
+    assert asked == [0.5]
 
 
 async def test_a_cluster_asked_for_by_name_has_to_be_there(monkeypatch, tmp_path, printer):
@@ -77,7 +104,7 @@ async def test_a_private_cluster_ends_with_its_run_and_its_nodes_can_be_paused(m
         await nodes.resume("comet-1")  # once more does no harm
         with pytest.raises(SimError, match="there is no node 'comet-9'"):
             await nodes.kill("comet-9")
-        samples = await nodes.sample()
+        samples = await nodes.sample(2.0)
 
     assert [sample.name for sample in samples] == ["core", "comet-1"]
     assert list(tmp_path.glob("*")) == []

@@ -11,8 +11,9 @@ import pytest
 
 from imctl.cluster.client import ClusterInfo, ControlClient, find_cluster
 from imctl.cluster.control import ControlServer, dump_error, load_error
+from imctl.cluster.ports import PortsInUseError
 from imctl.cluster.spec import OptionsError
-from imctl.cluster.state import ClusterFolder, process_start
+from imctl.cluster.state import ClusterFolder, StateError, process_start
 from imctl.errors import ClusterError, ConfigError, ImctlError, PortInUseError, StartError
 
 SUMMARY = {
@@ -97,6 +98,52 @@ def test_the_state_of_a_dead_cluster_is_known_by_the_start_of_its_process(start:
     assert "imctl up --cluster a" in caught.value.hint
 
 
+MISSING = [
+    ("bus", "bus is missing; expected text"),
+    ("registry", "registry is missing; expected text or null"),
+    ("nodes", "nodes is missing; expected a list"),
+    ("control", "control is missing; expected text"),
+]
+
+
+@pytest.mark.parametrize(("key", "why"), MISSING)
+def test_a_state_file_without_a_key_names_it(key: str, why: str) -> None:
+    folder = write_state(os.getpid(), process_start(os.getpid()))
+    state = folder.read() or {}
+    folder.write({name: value for name, value in state.items() if name != key})
+
+    with pytest.raises(StateError, match=f"{folder.state} cannot be used: {why}"):
+        find_cluster("a")
+
+
+NODE = {"name": "core", "kind": "core", "pid": None, "addresses": {"http": "h:1"}}
+
+
+@pytest.mark.parametrize(
+    ("node", "why"),
+    [
+        (3, r"nodes\[0\] is 3; expected a mapping"),
+        ({**NODE, "pid": "1"}, r'nodes\[0\]\.pid is "1"; expected a whole number or null'),
+        ({**NODE, "addresses": {"http": 80}}, r"nodes\[0\]\.addresses\.http is 80; expected text or null"),
+    ],
+)
+def test_a_state_file_with_another_form_of_node_names_it(node: object, why: str) -> None:
+    folder = write_state(os.getpid(), process_start(os.getpid()))
+    folder.write({**(folder.read() or {}), "nodes": [node]})
+
+    with pytest.raises(StateError, match=why):
+        find_cluster("a")
+
+
+def test_a_dead_cluster_is_known_from_its_supervisor_alone() -> None:
+    folder = ClusterFolder("a")
+    folder.make()
+    folder.write({"supervisor": {"pid": os.getpid(), "start": "1"}})
+
+    with pytest.raises(ClusterError, match=rf"supervisor \(pid {os.getpid()}\) ended without a word"):
+        find_cluster("a")
+
+
 async def test_requests_are_answered_in_order(info: ClusterInfo, server: ControlServer) -> None:
     async with ControlClient(info) as control:
         first = await control.call("echo", node="x")
@@ -127,7 +174,7 @@ async def test_what_is_not_understood_is_answered_and_the_connection_lives(
 
 
 async def test_a_supervisor_that_does_not_answer_is_told_in_time(info: ClusterInfo, server: ControlServer) -> None:
-    async with ControlClient(info, timeout_s=0.05) as control:
+    async with ControlClient(info, timeout_s=0.3) as control:
         with pytest.raises(ClusterError, match="did not answer hang"):
             await control.call("hang")
 
@@ -151,6 +198,7 @@ async def test_stop_removes_the_socket_and_is_safe_twice(info: ClusterInfo, serv
         ConfigError("bad", hint="good"),
         OptionsError("both"),
         PortInUseError("127.0.0.1:1", "comet tcp", "x (pid 1)"),
+        PortsInUseError((PortInUseError("127.0.0.1:1", "comet tcp", "x (pid 1)"), PortInUseError("h:2", "comet ws"))),
         ImctlError("plain"),
     ],
 )

@@ -20,7 +20,7 @@ from protocol.trace import Place, follow
 async def push(http: str, query: str, body: bytes, **headers: str) -> None:
     url = f"http://{http}/goim/push/{query}"
     request = urllib.request.Request(url, data=body, method="POST", headers=headers)
-    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=5).read())
+    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=60).read())
 
 
 def split(address: str) -> tuple[str, int]:

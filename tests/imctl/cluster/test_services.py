@@ -136,13 +136,14 @@ async def test_a_program_that_cannot_run_is_told_with_its_last_words(
 ) -> None:
     command = [sys.executable, "-c", "print('no such luck'); raise SystemExit(3)"]
     monkeypatch.setattr("imctl.cluster.program.program_of", lambda *args: (command, b"ready"))
-    program = ManagedProgram(ServiceSpec("valkey", 0), tmp_path / "data", tmp_path)
+    program = ManagedProgram(ServiceSpec("valkey", 0), tmp_path / "data", tmp_path, "c")
 
     await program.spawn()
-    with pytest.raises(StartError, match="valkey did not start: .*no such luck"):
+    with pytest.raises(StartError, match="valkey did not start: .*no such luck") as caught:
         await program.start(None, 20.0)
     program.close()
 
+    assert caught.value.hint == "imctl logs valkey --cluster c"
     assert program.last_exit == "exit 3"
 
 
@@ -214,7 +215,7 @@ def test_a_program_that_does_not_look_at_its_stdin_ends_with_it() -> None:
 
         process.stdin.close()
 
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=80) == -signal.SIGKILL
     finally:
         process.kill()
         process.stdout.close()
@@ -225,5 +226,5 @@ def test_a_program_becomes_the_process_that_was_started() -> None:
 
     process = subprocess.Popen(started, stdout=subprocess.PIPE, text=True)
 
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=80)
     assert int(out) == process.pid

@@ -41,7 +41,7 @@ class Watched:
         self._news.set()
 
     async def until(self, text: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(80):
             while not any(text in event.text for event in self.events):
                 self._news.clear()
                 await self._news.wait()
@@ -126,7 +126,7 @@ async def test_a_paused_process_does_not_keep_the_cluster_from_ending() -> None:
         async with ControlClient(info) as control:
             await control.pause("registry")
             await control.down(grace_s=1.0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await watched.supervisor.stopped.wait()
 
     pid = info.nodes[0].pid
@@ -182,7 +182,7 @@ async def test_abort_ends_at_once() -> None:
         pid = find_cluster("default").nodes[0].pid
         watched.supervisor.stop(30.0)
         watched.supervisor.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await watched.supervisor.stopped.wait()
 
     assert pid is not None
@@ -222,6 +222,6 @@ async def test_the_terminals_ctrl_c_does_not_reach_a_node() -> None:
 async def test_the_registry_of_the_cluster_answers_http() -> None:
     async with Watched(registry_cluster()):
         url = f"{find_cluster('default').registry}/discovery/nodes"
-        reply = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=5)))
+        reply = await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(url, timeout=60)))
 
     assert reply["code"] == 0

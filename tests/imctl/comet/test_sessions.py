@@ -106,11 +106,11 @@ async def test_handshake_timer_runs_while_logic_thinks(link):
 
 @LINKS
 async def test_without_logic_new_clients_are_refused_at_once_and_old_ones_stay(link):
-    async with Rig(link=link) as rig:
+    async with Rig(link=link, handshake_timeout_s=3600.0) as rig:
         async with await Raw.login(rig.tcp, key="old", accepts=(1000,), room_id="r") as old:
             await rig.stop_logic()
 
-            async with asyncio.timeout(3), await Raw.connect(rig.tcp) as new:
+            async with await Raw.connect(rig.tcp) as new:
                 new.send(auth(key="new"))
                 assert await new.read_to_end() == b""
             assert rig.counters["refused_auth"] == 1

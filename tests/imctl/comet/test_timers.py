@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imctl.comet.timers import DeadlineWheel
+from imctl.comet.timers import DeadlineWheel, RunningClock
 
 TICK_S = 0.1
 
@@ -140,3 +140,42 @@ def test_every_item_ends_after_its_deadline_and_at_most_a_tick_late(tick_s, step
             assert [one for one, limit in end_by.items() if limit + 1e-9 < now] == []
         assert len(wheel) == len(end_by)
     assert end_by == {}
+
+
+class Clock:
+    """Seconds as a test says, and a RunningClock over them."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+        self.running = RunningClock(lambda: self.at, TICK_S)
+
+    def tick_after(self, seconds: float) -> float:
+        self.at += seconds
+        return self.running.tick()
+
+
+def test_a_standstill_is_left_out_of_the_running_time():
+    clock = Clock()
+
+    clock.tick_after(TICK_S)
+    ended = clock.tick_after(TICK_S + 7.0)
+
+    assert ended == pytest.approx(1000.0 + 2 * TICK_S)
+    assert clock.tick_after(TICK_S) == pytest.approx(1000.0 + 3 * TICK_S)
+    assert clock.running.now() == pytest.approx(1000.0 + 3 * TICK_S)
+
+
+def test_ticks_that_are_a_little_late_are_no_standstill():
+    clock = Clock()
+
+    for _ in range(50):
+        clock.tick_after(1.9 * TICK_S)
+
+    assert clock.running.now() == pytest.approx(clock.at)
+
+
+def test_running_time_never_falls_at_a_tick():
+    clock = Clock()
+    seen = [clock.tick_after(seconds) for seconds in (0.0, 5.0, TICK_S, 0.0, 60.0, 3 * TICK_S, 1.5 * TICK_S)]
+
+    assert seen == sorted(seen)

@@ -25,7 +25,7 @@ async def test_all_cases_pass_on_our_nodes():
     assert report.not_tested == []
     skipped = [result for result in report.results if result.verdict is Verdict.SKIPPED]
     assert {result.note for result in skipped} == {"slow: only with --slow"}
-    assert report.took_s < 20
+    assert report.took_s < 100
 
 
 async def test_all_cases_pass_as_goim_does_it():

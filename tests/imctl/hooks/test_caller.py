@@ -7,14 +7,16 @@ import threading
 
 import pytest
 
-from imctl.hooks.caller import HookFailedError, Point, Threads
+from imctl.hooks.caller import HookFailedError, Point
 from imctl.hooks.contract import HookError, RoomReply
+from imctl.hooks.threads import Threads
+from tests.imctl.comet.raw import eventually
 
 YES = RoomReply(True)
 
 
-def point(function, reply_type=RoomReply) -> Point:
-    return Point("hook.method", function, reply_type, Threads("hook"))
+def point(function, reply_type=RoomReply, threads: Threads | None = None) -> Point:
+    return Point("hook.method", function, reply_type, threads or Threads("hook"))
 
 
 def soon(seconds: float) -> float:
@@ -61,6 +63,66 @@ async def test_what_it_raises_is_told(raised, reason, text):
         await asked.call("event", soon(5))
     assert (caught.value.reason, caught.value.detail) == (reason, text)
     assert asked.stats.failed == 1
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize(
+    ("raised", "text"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (GeneratorExit(), "GeneratorExit"),
+    ],
+)
+async def test_what_would_end_the_process_is_a_failure_of_the_hook(raised, text, is_async):
+    def fail(event: object) -> RoomReply:
+        raise raised
+
+    async def fail_later(event: object) -> RoomReply:
+        await asyncio.sleep(0)
+        return fail(event)
+
+    asked = point(fail_later if is_async else fail)
+
+    with pytest.raises(HookFailedError) as caught:
+        await asked.call("event", soon(30))
+    assert (caught.value.reason, caught.value.detail) == ("error", text)
+    assert (asked.stats.failed, asked.stats.timeouts, asked.stats.under_way) == (1, 0, 0)
+
+
+async def test_a_hook_that_cancels_itself_fails():
+    async def cancel(event: object) -> RoomReply:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        return YES
+
+    with pytest.raises(HookFailedError) as caught:
+        await point(cancel).call("event", soon(30))
+    assert (caught.value.reason, caught.value.detail) == ("error", "CancelledError")
+
+
+async def test_who_is_cancelled_while_it_waits_for_a_hook_is_cancelled_and_so_is_the_hook():
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(event: object) -> RoomReply:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return YES
+
+    waiting = asyncio.create_task(point(hang).call("event", soon(3600)))
+    await begun.wait()
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with asyncio.timeout(30):
+        await ended.wait()
 
 
 @pytest.mark.parametrize("returned", [None, True, "yes", {"allow": True}])
@@ -153,3 +215,87 @@ async def test_calls_over_the_bound_are_refused_at_once(monkeypatch):
     assert caught.value.reason == "busy"
     let_go.set()
     assert await asyncio.gather(*waiting) == [YES, YES]
+
+
+async def test_a_plain_function_is_under_way_until_its_thread_has_ended():
+    begun, let_go = threading.Event(), threading.Event()
+
+    def hang(event: object) -> RoomReply:
+        begun.set()
+        let_go.wait(30)
+        return YES
+
+    asked = point(hang)
+    waiting = asyncio.create_task(asked.call("event", soon(3600)))
+    assert await asyncio.to_thread(begun.wait, 30)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+
+    assert asked.stats.under_way == 1
+    let_go.set()
+    await eventually(lambda: asked.stats.under_way == 0)
+
+
+async def test_plain_functions_that_wait_for_a_thread_are_forgotten_at_their_limit():
+    begun, let_go = threading.Event(), threading.Event()
+    called: list[object] = []
+
+    def hang(event: object) -> RoomReply:
+        called.append(event)
+        begun.set()
+        let_go.wait(30)
+        return YES
+
+    asked = point(hang, threads=Threads("hook", count=1, most=1))
+    first = asyncio.create_task(asked.call("first", soon(3600)))
+    assert await asyncio.to_thread(begun.wait, 30)
+    found = await asyncio.gather(*(asked.call(number, soon(0.01)) for number in range(100)), return_exceptions=True)
+
+    assert {error.reason for error in found} == {"timeout"}
+    assert asked.stats.under_way == 1
+    let_go.set()
+    assert await first is YES
+    assert called == ["first"]
+
+
+async def test_plain_functions_that_wait_for_a_thread_count_for_the_bound(monkeypatch):
+    monkeypatch.setattr("imctl.hooks.caller._MAX_UNDER_WAY", 3)
+    let_go = threading.Event()
+
+    def wait(event: object) -> RoomReply:
+        let_go.wait(30)
+        return YES
+
+    asked = point(wait, threads=Threads("hook", count=1, most=1))
+    waiting = [asyncio.create_task(asked.call("event", soon(3600))) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(HookFailedError) as caught:
+        await asked.call("event", soon(3600))
+    assert caught.value.reason == "busy"
+    let_go.set()
+    assert await asyncio.gather(*waiting) == [YES] * 3
+
+
+async def test_when_every_thread_hangs_the_next_call_is_refused_at_once():
+    begun, let_go = threading.Semaphore(0), threading.Event()
+
+    def hang(event: object) -> RoomReply:
+        begun.release()
+        let_go.wait(30)
+        return YES
+
+    threads = Threads("hook", count=1, most=2)
+    asked = point(hang, threads=threads)
+    for _ in range(2):  # the second gets the place that the first has given up
+        waiting = asyncio.create_task(asked.call("event", soon(3600)))
+        assert await asyncio.to_thread(begun.acquire, timeout=30)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+
+    with pytest.raises(HookFailedError, match="held by a call that hangs") as caught:
+        await asked.call("event", soon(3600))
+    assert caught.value.reason == "busy"
+    let_go.set()
+    await eventually(lambda: not threads.are_stuck)
+    assert await asked.call("event", soon(3600)) is YES

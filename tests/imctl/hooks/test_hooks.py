@@ -194,17 +194,33 @@ async def test_notifications_of_one_connection_are_told_in_order():
 
 
 async def test_a_notification_that_fails_is_counted_and_the_others_are_told():
-    done = asyncio.Event()
-
-    async def tell(event: ClientEvent) -> None:
-        done.set()
-
-    hooks, drops = hooks_of(Hook(connected=RuntimeError("oops")), Hook(connected=tell))
+    told = Hook(connected=None)
+    hooks, drops = hooks_of(Hook(connected=RuntimeError("oops")), told)
     hooks.tell("connected", ClientEvent(1, "k", "comet-1"))
 
-    async with asyncio.timeout(5):
-        await done.wait()
+    await hooks.stop()  # tells what waits
+
+    assert told.seen == [ClientEvent(1, "k", "comet-1")]
     assert drops.nonzero() == {"hooks.h1.error": 1}
+
+
+async def test_a_hook_that_hangs_when_it_is_told_delays_no_other():
+    events = [ClientEvent(mid, f"k{mid}", "comet-1") for mid in range(1, 201)]
+    all_told = asyncio.Event()
+
+    async def tell(event: ClientEvent) -> None:
+        if len(other.seen) == len(events):
+            all_told.set()
+
+    hanging, other = Hook(connected=hang), Hook(connected=tell)
+    hooks, drops = hooks_of(hanging, other, timeout_s=3600)
+    for event in events:
+        hooks.tell("connected", event)
+
+    async with asyncio.timeout(30):
+        await all_told.wait()
+    assert len(hanging.seen) < len(events)
+    assert drops.nonzero() == {}
 
 
 async def test_notifications_over_the_bound_are_dropped_and_counted(monkeypatch):
@@ -215,13 +231,33 @@ async def test_notifications_over_the_bound_are_dropped_and_counted(monkeypatch)
         told.append(event)
 
     drops = Counters()
-    notices = Notices(tell, drops)
+    notices = Notices(tell, drops, "hooks.mine.notices_full")
     for mid in range(5):
         notices.put("connected", ClientEvent(mid, "k", "comet-1"))
     await notices.close()
 
     assert [event.mid for event in told] == [0, 1, 2]
-    assert drops.nonzero() == {"hooks.notices_full": 2}
+    assert drops.nonzero() == {"hooks.mine.notices_full": 2}
+
+
+async def test_the_bound_of_notifications_is_that_of_each_hook(monkeypatch):
+    monkeypatch.setattr("imctl.hooks.notices._MAX_WAITING", 3)
+    go = asyncio.Event()
+
+    async def wait(event: ClientEvent) -> None:
+        await go.wait()
+
+    slow, quick = Hook(connected=wait), Hook(disconnected=None)
+    hooks, drops = hooks_of(slow, quick)
+    for mid in range(5):
+        hooks.tell("connected", ClientEvent(mid, "k", "comet-1"))
+    hooks.tell("disconnected", ClientEvent(1, "k", "comet-1"))
+
+    go.set()
+    await hooks.stop()
+
+    assert (len(slow.seen), len(quick.seen)) == (3, 1)
+    assert drops.nonzero() == {"hooks.h1.notices_full": 2}
 
 
 async def test_hooks_are_started_in_order_and_stopped_in_reverse():
@@ -256,6 +292,40 @@ async def test_a_hook_that_cannot_start_is_told_by_name():
     with pytest.raises(StartError, match=r"hook mine \(my.py:Mine\) cannot start: the table is missing") as caught:
         await hooks.start(lambda name: None)  # type: ignore[arg-type, return-value]  # only passed on
     assert caught.value.hint == "run migrate"
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+async def test_a_hook_that_ends_the_process_at_its_start_only_cannot_start(raised):
+    class Script:
+        async def start(self, context: HookContext) -> None:
+            raise raised
+
+    hooks = Hooks([LoadedHook("mine", "my.py:Mine", (), Script())], timeout_s=1, drops=Counters())
+
+    with pytest.raises(StartError, match=type(raised).__name__):
+        await hooks.start(lambda name: None)  # type: ignore[arg-type, return-value]  # only passed on
+
+
+async def test_a_hook_that_cannot_stop_keeps_no_other_from_it(caplog):
+    class Stubborn:
+        async def stop(self) -> None:
+            raise SystemExit(3)
+
+    class Other:
+        stopped = False
+
+        async def stop(self) -> None:
+            self.stopped = True
+
+    other = Other()
+    loaded = [LoadedHook("other", "test", (), other), LoadedHook("mine", "test", (), Stubborn())]
+    hooks = Hooks(loaded, timeout_s=1, drops=Counters())
+    await hooks.start(lambda name: None)  # type: ignore[arg-type, return-value]  # only passed on
+
+    await hooks.stop()
+
+    assert other.stopped
+    assert "hook mine could not stop: SystemExit: 3" in caplog.text
 
 
 async def test_stats_say_what_is_loaded_and_what_its_calls_came_to():

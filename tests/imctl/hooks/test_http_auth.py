@@ -92,6 +92,7 @@ async def test_a_secret_goes_along(service, monkeypatch):
         (web.json_response({"reason": "banned"}, status=403), "banned"),
         (web.Response(status=401), ""),
         (web.json_response([1], status=401), ""),
+        (web.Response(text="[" * 50_000, status=401), ""),
     ],
 )
 async def test_401_and_403_refuse(service, response, detail):
@@ -109,6 +110,8 @@ async def test_401_and_403_refuse(service, response, detail):
         (web.json_response({}), "mid: Field required"),
         (web.json_response({"mid": "7"}), "mid: Input should be a valid integer"),
         (web.json_response({"mid": 2**63}), "mid: "),
+        (web.json_response({"mid": 7.0}), "mid: Input should be a valid integer"),
+        (web.json_response({"mid": 7, "accepts": [1000, 2**31]}), "accepts.1: "),
         (web.Response(text="x" * 100_000), "over the limit of 65536 bytes"),
     ],
 )
@@ -135,5 +138,9 @@ async def test_a_service_that_is_away_is_a_failure():
 def test_options_that_do_not_fit_are_told():
     with pytest.raises(ConfigError, match="expected http://"):
         HttpAuthenticator("users.internal")
+    with pytest.raises(ConfigError, match="timeout_s is 0; expected more than 0"):
+        HttpAuthenticator("http://x", timeout_s=0.0)
+    with pytest.raises(ConfigError, match="connections is 0; expected 1 or more"):
+        HttpAuthenticator("http://x", connections=0)
     with pytest.raises(ConfigError, match="NO_SUCH_VARIABLE is empty"):
         HttpAuthenticator("http://x", secret_env="NO_SUCH_VARIABLE")

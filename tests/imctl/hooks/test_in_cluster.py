@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -64,11 +65,24 @@ class Tokens:
                 await asyncio.Event().wait()
             case "raise":
                 raise RuntimeError("oops")
+            case "exit":
+                raise SystemExit(3)
             case "wrong":
                 return "not an identity"
             case "refused":
                 return Refusal("expired")
         return None
+
+
+class Bouncer:
+    """Throws out every user it is told of, before or after its comet routes to the session."""
+
+    async def start(self, context: HookContext) -> None:
+        self.context = context
+
+    async def connected(self, event: ClientEvent) -> None:
+        deliverer = self.context.deliverer
+        assert await deliverer.kick(event.server, [event.key], "banned", sessions=[event.session])
 
 
 class Witness:
@@ -126,6 +140,10 @@ async def push(cluster: LocalCluster, where: str, body: bytes) -> dict[str, Any]
     async with aiohttp.ClientSession() as session, session.post(url, data=body) as reply:
         found: dict[str, Any] = await reply.json(content_type=None)
         return found
+
+
+def counters_of(cluster: LocalCluster) -> dict[str, int]:
+    return cluster.node("logic").stats()["counters"]  # type: ignore[return-value]  # it is one of counts
 
 
 def drops(cluster: LocalCluster) -> dict[str, int]:
@@ -223,6 +241,37 @@ async def test_kick_ends_the_session_on_another_comet_and_pushes_go_to_the_new_o
         await new.close()
 
 
+@pytest.mark.parametrize("comet", [0, 1])
+@pytest.mark.parametrize("same_key", [False, True])
+async def test_the_end_of_a_session_that_is_kicked_is_told_once(comet, same_key):
+    async with cluster_with("logins?duplicate=kick", f"{HERE}:Witness", comets=2) as cluster:
+        old = await connect(cluster, user(1, key="a"), comet=0)
+        new = await connect(cluster, user(1, key="a" if same_key else "b"), comet=comet)
+        await kicked(old)
+        await old.close()
+        await new.close()
+        await eventually(lambda: counters_of(cluster)["disconnects"] == 2)
+        assert counters_of(cluster)["kicked"] == 1
+        await eventually(lambda: sum(what == "disconnected" for what, _ in Witness.told) == 2)
+
+    first, second = (event.session for what, event in Witness.told if what == "connected")
+    ended = {event.session: event.reason for what, event in Witness.told if what == "disconnected"}
+    assert ended == {first: "kicked", second: "client_eof"}
+    assert len(Witness.told) == 2 * 3
+
+
+async def test_a_hook_can_end_a_session_that_has_just_begun():
+    async with cluster_with(f"{HERE}:Bouncer", f"{HERE}:Witness") as cluster:
+        async with await connect(cluster, user(1, key="k")) as client:
+            farewell = await client.receive(5)
+            assert (farewell.op, farewell.body) == (Operation.DISCONNECT_REPLY, b"banned")
+            await gone(client)
+        await eventually(lambda: "disconnected" in dict(Witness.told))
+        assert (await Witness.context.deliverer.sessions((1,))) == {}
+
+    assert dict(Witness.told)["disconnected"].reason == "kicked"
+
+
 async def test_reject_keeps_the_old_session_and_refuses_the_new_one():
     async with cluster_with("logins?duplicate=reject", comets=2) as cluster:
         async with await connect(cluster, user(1), comet=0) as old:
@@ -271,7 +320,7 @@ async def test_a_key_that_another_user_has_is_not_taken_from_him():
 # --- authentication -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("token", [b"raise 1", b"wrong 1", b"refused 1", b"unknown 1", b"hang 1"])
+@pytest.mark.parametrize("token", [b"raise 1", b"exit 1", b"wrong 1", b"refused 1", b"unknown 1", b"hang 1"])
 async def test_a_hook_that_fails_refuses_its_client_without_a_word(token):
     async with cluster_with(f"{HERE}:Tokens", hook_timeout_s=0.2) as cluster:
         with pytest.raises(AuthRefusedError):
@@ -306,8 +355,44 @@ async def test_a_session_is_told_of_from_connect_to_disconnect():
             await eventually(lambda: len(Witness.told) == 2)
         await eventually(lambda: len(Witness.told) == 3)
 
-    event = ClientEvent(1, "k", "comet-1")
-    assert Witness.told == [("connected", event), ("registered", event), ("disconnected", event)]
+    event = ClientEvent(1, "k", "comet-1", session=Witness.told[0][1].session)
+    ended = replace(event, reason="client_eof")
+    assert Witness.told == [("connected", event), ("registered", event), ("disconnected", ended)]
+    assert 0 < event.session < 2**61
+
+
+async def test_a_key_that_comes_back_is_told_of_as_another_session():
+    async with cluster_with(f"{HERE}:Witness") as cluster:
+        async with await connect(cluster, user(1, key="k")):
+            await eventually(lambda: len(Witness.told) == 2)
+            async with await connect(cluster, user(1, key="k")):
+                await eventually(lambda: len(Witness.told) == 5)
+        await eventually(lambda: len(Witness.told) == 6)
+
+    first, second = (event.session for what, event in Witness.told if what == "connected")
+    assert first != second
+    for session in (first, second):
+        told = [what for what, event in Witness.told if event.session == session]
+        assert told == ["connected", "registered", "disconnected"]
+    reasons = {event.session: event.reason for what, event in Witness.told if what == "disconnected"}
+    assert reasons == {first: "replaced", second: "client_eof"}
+
+
+async def test_a_hook_can_find_a_connection():
+    async with cluster_with(f"{HERE}:Witness") as cluster:
+        async with await connect(cluster, user(1, key="k")):
+            await eventually(lambda: len(Witness.told) == 2)
+            deliverer = Witness.context.deliverer
+
+            found = await deliverer.find("comet-1", "k", mid=1)
+            others = [
+                await deliverer.find("comet-1", "k", mid=2),
+                await deliverer.find("comet-1", "other"),
+                await deliverer.find("comet-9", "k"),
+            ]
+
+    assert found == (Delivery.TAKEN, Witness.told[0][1].session)
+    assert others == [(Delivery.UNKNOWN, 0), (Delivery.UNKNOWN, 0), (Delivery.UNREACHABLE, 0)]
 
 
 async def test_a_client_can_send_a_message_up():

@@ -69,6 +69,17 @@ async def test_a_good_token_says_who_it_is():
     assert await ask(hook, token(claims(sub=8))) == Identity(8)
 
 
+@pytest.mark.parametrize("sub", ["19", "000000000000000000019", "0" * 4000 + "19"])
+async def test_every_digit_of_a_user_counts(sub):
+    assert await ask(JwtAuthenticator(secret_env="JWT_SECRET"), token(claims(sub=sub))) == Identity(19)
+
+
+async def test_the_highest_user_gets_in():
+    assert await ask(JwtAuthenticator(secret_env="JWT_SECRET"), token(claims(sub=str(2**63 - 1)))) == Identity(
+        2**63 - 1
+    )
+
+
 async def test_goims_json_around_the_token_says_what_the_client_asks_for():
     hook = JwtAuthenticator(secret_env="JWT_SECRET")
     asked = {"token": token(claims()).decode(), "mid": 1, "key": "k", "room_id": "live://1", "accepts": [1000, 1001]}
@@ -109,6 +120,14 @@ BAD_TOKENS: dict[str, tuple[Callable[[], bytes], str]] = {
     "without a user": (lambda: token({"exp": at(60)}), "missing_claim"),
     "a user who is no number": (lambda: token(claims(sub="alice")), "bad_claims"),
     "user 0": (lambda: token(claims(sub="0")), "bad_claims"),
+    "user 000": (lambda: token(claims(sub="000")), "bad_claims"),
+    "user -1": (lambda: token(claims(sub="-1")), "bad_claims"),
+    "user +1": (lambda: token(claims(sub="+1")), "bad_claims"),
+    "user 1.0": (lambda: token(claims(sub=1.0)), "bad_claims"),
+    "user 1 with a space": (lambda: token(claims(sub="1 ")), "bad_claims"),
+    "a user in other digits": (lambda: token(claims(sub="٣")), "bad_claims"),
+    "a user of 20 digits": (lambda: token(claims(sub="10000000000000000001")), "bad_claims"),
+    "a user of 21 digits": (lambda: token(claims(sub="100000000000000000019")), "bad_claims"),
     "user true": (lambda: token(claims(sub=True)), "bad_claims"),
     "a list of users": (lambda: token(claims(sub=[7])), "bad_claims"),
     "a user over int64": (lambda: token(claims(sub=str(2**63))), "bad_claims"),
@@ -195,6 +214,7 @@ async def test_a_key_set_is_chosen_from_by_id_and_read_again(tmp_path, monkeypat
         ({}, "0 keys given; expected one of secret_env"),
         ({"secret_env": "JWT_SECRET", "secret_file": Path("x")}, "2 keys given"),
         ({"secret_env": "NO_SUCH_VARIABLE"}, "holds 0 bytes; expected a secret of 32 or more"),
+        ({"secret_env": "JWT_SECRET", "leeway_s": -1.0}, "leeway_s is -1; expected 0 or more"),
         ({"secret_file": Path("/no/such/file")}, "/no/such/file: No such file"),
         ({"public_key_file": Path(__file__)}, "not a public key in PEM"),
         ({"jwks_file": Path(__file__)}, "not a JSON Web Key Set"),

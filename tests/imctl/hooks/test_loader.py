@@ -85,6 +85,8 @@ def test_an_installed_hook_is_found_by_name():
         ("no_such_module_of_mine:Policy", "cannot be imported: ModuleNotFoundError"),
         ("no/such/file.py:Policy", "there is no file"),
         ("logins?duplicate=maybe", "option duplicate is 'maybe'"),
+        ("rooms?allow=*&again_s=nan", "option again_s is 'nan'; expected a number"),
+        ("rooms?allow=*&again_s=inf", "option again_s is 'inf'; expected a number"),
         ("logins?dupliacte=kick", "option 'dupliacte' is unknown; expected duplicate, keys"),
     ],
 )
@@ -113,11 +115,14 @@ def test_a_class_that_is_no_hook_says_why(policy, attribute, problem):
     assert problem in str(caught.value)
 
 
-def test_a_file_that_does_not_run_says_why(tmp_path):
+@pytest.mark.parametrize(
+    ("source", "problem"), [("1 / 0", "ZeroDivisionError"), ("raise SystemExit(3)", "SystemExit: 3")]
+)
+def test_a_file_that_does_not_run_says_why(tmp_path, source, problem):
     path = tmp_path / "broken.py"
-    path.write_text("1 / 0")
+    path.write_text(source)
 
-    with pytest.raises(ConfigError, match="cannot be imported: ZeroDivisionError"):
+    with pytest.raises(ConfigError, match=f"cannot be imported: {problem}"):
         load_hook(f"{path}:Policy")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import pytest
 
 from imctl.errors import ConfigError
@@ -82,6 +85,13 @@ async def test_the_time_until_the_next_question_goes_along():
         ("live://*: some", r"live://\*: is 'some'; expected all, or a list of mids"),
         ("live://*: [a]", r"live://\*: is \['a'\]"),
         ("a: [", "not YAML"),
+        ("[" * 1000, "not YAML"),
+        # What YAML takes for other numbers than people do: 15, 10, 5400, 10.
+        ("live://*: all\nvip://1: [1, 017]", "line 2: 017: expected digits without a 0 in front"),
+        ("vip://1: [1_0]", "1_0: expected digits"),
+        ("vip://1: [1:30:00]", "1:30:00: expected digits"),
+        ("vip://1: [0xA]", "0xA: expected digits"),
+        (f"vip://1: [{'9' * 5000}]", "9999: expected digits"),
     ],
 )
 def test_a_file_that_is_not_as_it_should_be_is_told(tmp_path, text, problem):
@@ -120,6 +130,72 @@ def test_a_file_is_read_again_when_it_changes_and_never_more_than_once_a_second(
     assert watched.value() == 333
 
 
+def test_a_file_that_could_not_be_read_is_read_once_it_can_be(tmp_path, monkeypatch):
+    path = tmp_path / "list"
+    path.write_text("1")
+    now, denied = 0.0, False
+    read_bytes = Path.read_bytes
+
+    def read(self: Path) -> bytes:
+        if denied:
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    watched = WatchedFile(path, int, clock=lambda: now)
+    path.write_text("22")
+
+    now, denied = 1.0, True
+    assert watched.value() == 1
+    now, denied = 2.0, False  # a change of its mode leaves all else as it was
+    assert watched.value() == 22
+
+
+def test_a_problem_with_a_file_is_told_once_and_so_is_its_end(tmp_path, caplog):
+    path = tmp_path / "list"
+    path.write_text("1")
+    now = 0.0
+    watched = WatchedFile(path, int, clock=lambda: now)
+    caplog.set_level(logging.INFO)
+
+    def seconds(count: int) -> list[str]:
+        """Look at it once a second; return what was logged, without the path."""
+        nonlocal now
+        for _ in range(count):
+            now += 1
+            watched.value()
+        told = [record.getMessage().removeprefix(f"{path}") for record in caplog.records]
+        caplog.clear()
+        return told
+
+    path.write_text("a")
+    assert [line[:40] for line in seconds(5)] == [": invalid literal for int() with base 10"]
+    path.write_text("bc")
+    assert len(seconds(5)) == 1  # another problem
+    path.unlink()
+    assert ["No such file" in line for line in seconds(5)] == [True]
+    path.write_text("333")
+    assert seconds(5) == [" has changed and counts from now on"]
+
+
+def test_a_file_that_was_away_and_is_the_same_again_is_told(tmp_path, caplog):
+    path, elsewhere = tmp_path / "list", tmp_path / "away"
+    path.write_text("1")
+    now = 0.0
+    watched = WatchedFile(path, int, clock=lambda: now)
+    caplog.set_level(logging.INFO)
+
+    path.rename(elsewhere)
+    now = 1.0
+    watched.value()
+    elsewhere.rename(path)
+    now = 2.0
+    watched.value()
+
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "is again as it was before" in caplog.text
+
+
 OTHERS = {"a": "comet-1", "b": "comet-2"}
 
 
@@ -128,15 +204,40 @@ OTHERS = {"a": "comet-1", "b": "comet-2"}
     [
         (LoginPolicy(), SessionEvent(1, "c", "comet-1", {}), SessionReply()),
         (LoginPolicy(), SessionEvent(1, "c", "comet-1", OTHERS), SessionReply(kick=frozenset("ab"))),
-        # The same key on the same comet is replaced there.
-        (LoginPolicy(), SessionEvent(1, "a", "comet-1", OTHERS, "comet-1"), SessionReply(kick=frozenset("b"))),
+        (LoginPolicy(), SessionEvent(1, "a", "comet-1", OTHERS, "comet-1"), SessionReply(kick=frozenset("ab"))),
         (LoginPolicy(), SessionEvent(1, "a", "comet-2", OTHERS, "comet-1"), SessionReply(kick=frozenset("ab"))),
         (
             LoginPolicy("reject"),
             SessionEvent(1, "c", "comet-1", OTHERS),
             SessionReply(Action.REJECT, reason="already_logged_in"),
         ),
-        (LoginPolicy("reject"), SessionEvent(1, "a", "comet-1", {"a": "comet-1"}, "comet-1"), SessionReply()),
+        # The same key on the same comet is the same client, which is back.
+        (
+            LoginPolicy("reject"),
+            SessionEvent(1, "a", "comet-1", {"a": "comet-1"}, "comet-1"),
+            SessionReply(kick=frozenset("a")),
+        ),
+        (
+            LoginPolicy("reject"),
+            SessionEvent(1, "a", "comet-2", {"a": "comet-1"}, "comet-1"),
+            SessionReply(Action.REJECT, reason="already_logged_in"),
+        ),
+        (
+            LoginPolicy("reject", "new"),
+            SessionEvent(1, "a", "comet-1", {"a": "comet-1"}, "comet-1"),
+            SessionReply(key="", kick=frozenset("a")),
+        ),
+        (
+            LoginPolicy("kick", "new"),
+            SessionEvent(1, "a", "comet-1", OTHERS, "comet-1"),
+            SessionReply(key="", kick=frozenset("ab")),
+        ),
+        (
+            LoginPolicy("kick", "unique"),
+            SessionEvent(1, "a", "comet-1", OTHERS, "comet-1"),
+            SessionReply(kick=frozenset("ab")),
+        ),
+        (LoginPolicy("kick", "unique"), SessionEvent(1, "c", "comet-1", {}, "comet-1"), SessionReply(key="")),
         (LoginPolicy("allow"), SessionEvent(1, "c", "comet-1", OTHERS), SessionReply()),
         (LoginPolicy("allow", "new"), SessionEvent(1, "c", "comet-1", {}), SessionReply(key="")),
         (LoginPolicy("allow", "unique"), SessionEvent(1, "c", "comet-1", {}), SessionReply()),

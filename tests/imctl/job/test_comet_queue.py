@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from imctl.job.comet_queue import CometQueue, Push
 from imctl.job.config import JobConfig
-from imctl.link.contract import PeerError, PeerUnavailableError
+from imctl.link.contract import PeerError, PeerGoneError, PeerUnavailableError
 from imctl.link.methods import BROADCAST_ROOM, PUSH_MSG, Method
 from imctl.link.unary import UnaryPeer
 from imctl.node import Counters
@@ -193,6 +194,60 @@ async def test_a_job_that_stops_leaves_undone_what_waits():
     assert bench.drops.nonzero() == {}
 
 
+async def test_what_is_for_a_comet_that_has_ended_is_done_at_once_and_called_when_it_is_back():
+    bench = Bench(comet_window=1)
+    bench.put(1, 2)
+
+    bench.peer.end(bench.peer.futures[0], PeerGoneError("connection refused"))
+    await eventually(lambda: bench.done)
+    bench.put(3)
+    done = list(bench.done)
+    bench.peer.outcomes.extend([PeerGoneError("connection refused"), None, None, None])
+
+    assert (done, bench.drops.nonzero()) == ([1, 2, 3], {})
+    assert await bench.calls(5) == [1, 1, 1, 2, 3]
+    assert bench.done == [1, 2, 3]  # and not once more
+    bench.put(4)
+    assert bench.done == [1, 2, 3]  # it lives: its answer is waited for
+
+
+async def test_what_was_done_for_a_comet_that_has_ended_is_lost_with_the_job_and_counted():
+    bench = Bench(comet_window=1)
+    bench.put(1, 2)
+    bench.peer.end(bench.peer.futures[0], PeerGoneError("connection refused"))
+    await eventually(lambda: bench.done)
+
+    bench.queue.close(drop=False)
+
+    assert bench.done == [1, 2]
+    assert bench.drops.nonzero() == {"job.comet_unavailable": 2}
+
+
+async def test_what_cannot_be_reached_and_may_live_is_not_done():
+    bench = Bench(comet_window=1)
+    bench.put(1, 2)
+
+    bench.peer.outcomes.extend([gone()] * 3)
+    bench.peer.end(bench.peer.futures[0], gone())
+
+    await bench.calls(4)
+    assert bench.done == []
+
+
+async def test_room_messages_for_a_comet_that_has_ended_are_done_while_they_gather():
+    bench = Bench(RoomPeer())
+    for number in range(3):
+        bench.queue.put(room_push(done=lambda number=number: bench.done.append(number)))
+
+    bench.peer.end(bench.peer.futures[0], PeerGoneError("connection refused"))
+    await eventually(lambda: len(bench.done) == 3)
+    bench.queue.put(room_push(done=lambda: bench.done.append(3)))
+
+    assert bench.done == [0, 1, 2, 3]
+    bench.queue.close(drop=False)
+    assert bench.drops.nonzero() == {"job.comet_unavailable": 4}
+
+
 async def test_unary_calls_go_one_at_a_time_for_each_key():
     bench = Bench(FakeUnaryPeer())
 
@@ -221,9 +276,9 @@ class RoomPeer(FakePeer):
         return future
 
 
-def room_push(*traces: int) -> Push:
+def room_push(*traces: int, done: Callable[[], None] = lambda: None) -> Push:
     request = comet.BroadcastRoomReq(roomID="r", proto=Proto(ver=1, op=9, body=b"x"), traces=traces)
-    return Push(BROADCAST_ROOM, request, "r", 1, lambda: None, traces)
+    return Push(BROADCAST_ROOM, request, "r", 1, done, traces)
 
 
 async def test_followed_messages_that_gather_leave_in_one_call_with_all_ids():

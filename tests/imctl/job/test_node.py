@@ -180,18 +180,17 @@ async def test_pushes_that_are_ready_together_share_a_link_batch(bench):
 async def test_a_lone_room_message_is_not_delayed(bench):
     fake = await bench.comet("a")
     bench.register("a")
-    await bench.job(room_delay_s=5.0)
+    await bench.job(room_delay_s=60.0)
 
     await bench.bus.publish("live://1", room("now"))
 
-    async with asyncio.timeout(2):
-        await eventually(lambda: fake.rooms)
+    await eventually(lambda: fake.rooms)
 
 
 async def test_the_timer_flushes_rooms_that_wait(bench):
     fake = await bench.comet("a")
     bench.register("a")
-    job = await bench.job(room_delay_s=0.03)
+    job = await bench.job(room_delay_s=1.0)
     await bench.bus.publish("live://1", room("1"))
     await eventually(lambda: fake.rooms)
 
@@ -225,7 +224,7 @@ async def test_comets_of_another_zone_are_not_served(bench):
 
 async def test_what_comes_while_no_comet_is_known_is_held_for_the_first_one(bench):
     fake = await bench.comet("a")
-    job = await bench.job(discover_timeout_s=0, comet_retry_s=5.0)
+    job = await bench.job(discover_timeout_s=0, comet_retry_s=60.0)
 
     await bench.bus.publish("live://1", room("x"))
     await eventually(lambda: job.stats()["counters"]["records"] == 1)
@@ -314,8 +313,9 @@ async def test_a_comet_that_comes_back_gets_what_it_missed_in_order(bench):
         await bench.bus.publish("k", push("a", str(i)))
     await eventually(lambda: job.stats()["counters"]["retries"])
     await fake.start(port=port)
-    await eventually(lambda: bench.bus.stats()["acked"] == 50)
+    await eventually(lambda: len(fake.pushed) == 50)
 
+    assert bench.bus.stats()["acked"] == 50
     assert [int(text) for text in fake.pushed] == list(range(50))
     assert job.stats()["drops"] == {}
 
@@ -331,9 +331,9 @@ async def test_what_waits_for_a_comet_that_has_left_is_counted(bench):
     await eventually(lambda: job.stats()["counters"]["retries"])
 
     bench.register()
-    await eventually(lambda: bench.bus.stats()["acked"] == 5)
+    await eventually(lambda: job.stats()["drops"] == {"job.comet_unavailable": 5})
 
-    assert job.stats()["drops"] == {"job.comet_unavailable": 5}
+    assert bench.bus.stats()["acked"] == 5
 
 
 async def test_what_a_job_leaves_undone_goes_to_the_next(bench):

@@ -238,7 +238,7 @@ class TestLimits:
     @pytest.fixture
     def limits(self) -> HttpLimits:
         return HttpLimits(
-            max_body_bytes=1000, request_timeout_s=0.05, reply_timeout_s=0.1, idle_timeout_s=0.05, linger_s=0.05,
+            max_body_bytes=1000, request_timeout_s=0.5, reply_timeout_s=0.5, idle_timeout_s=0.5, linger_s=0.5,
             max_connections=2,
         )  # fmt: skip
 
@@ -246,7 +246,7 @@ class TestLimits:
         reader, writer = await served.connect()
         writer.write(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx")
 
-        answer = await asyncio.wait_for(read_answer(reader), 5)
+        answer = await asyncio.wait_for(read_answer(reader), 30)
 
         assert answer.status == 408
         assert await reader.read() == b""
@@ -256,7 +256,7 @@ class TestLimits:
         reader, _ = await served.connect()
 
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(1), 5)
+            await asyncio.wait_for(reader.readexactly(1), 30)
 
     async def test_a_client_that_does_not_hang_up_is_hung_up_on(self, served):
         reader, writer = await served.connect()
@@ -274,7 +274,7 @@ class TestLimits:
         reader, _ = await served.connect()
 
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(1), 5)
+            await asyncio.wait_for(reader.readexactly(1), 30)
 
         assert len(held) == 2
         assert served.drops.nonzero() == {"logic.http_connections": 1}
@@ -294,7 +294,7 @@ async def test_stop_lets_requests_end(served):
     writer.write(POST % b"wait")
     await served.api.arrived.wait()
 
-    stopping = asyncio.ensure_future(served.server.stop(5))
+    stopping = asyncio.ensure_future(served.server.stop(60))
     await asyncio.sleep(0.01)
     served.api.gate.set()
     answer = await read_answer(reader)
@@ -312,7 +312,7 @@ async def test_stop_does_not_wait_for_ever(served):
     writer.write(POST % b"wait")
     await served.api.arrived.wait()
 
-    await asyncio.wait_for(served.server.stop(0.05), 5)
+    await asyncio.wait_for(served.server.stop(0.05), 30)
 
     assert served.server.connections == 0
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):

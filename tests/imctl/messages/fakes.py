@@ -15,7 +15,7 @@ from imctl.node import Counters
 from imctl.store.holding import LocalHolds
 from tests.services import brokers
 
-__all__ = ["FakeComets", "acknowledgement", "context_of", "mid_push", "room_push", "until", "until_queue"]
+__all__ = ["FakeComets", "acknowledgement", "context_of", "mid_push", "push", "room_push", "until", "until_queue"]
 
 
 class FakeComets:
@@ -32,13 +32,19 @@ class FakeComets:
         self.at_gate = asyncio.Event()
         self.changed = asyncio.Condition()
         self.in_flight: dict[str, int] = {}
+        self._numbers = itertools.count(1)
+        self.session_ids: dict[tuple[str, str], int] = {}
+        self.finds: list[tuple[str, str]] = []
+        self.go_comets: set[str] = set()
         self.overlaps = 0  # deliveries that began while another one to the same connection was under way
 
-    def add(self, mid: int, key: str, server: str = "comet-1") -> ClientEvent:
-        """Connect a client; return what a hook is told of it."""
-        self.clients[server, key] = []
+    def add(self, mid: int, key: str, server: str = "comet-1", *, routed: bool = True) -> ClientEvent:
+        """Connect a client; return what a hook is told of it. One that is not routed is only in the session store."""
+        session = self.session_ids[server, key] = next(self._numbers)
+        if routed:
+            self.clients[server, key] = []
         self.users.setdefault(mid, {})[key] = server
-        return ClientEvent(mid, key, server)
+        return ClientEvent(mid, key, server, session=session)
 
     def remove(self, event: ClientEvent) -> None:
         self.clients.pop((event.server, event.key), None)
@@ -75,6 +81,13 @@ class FakeComets:
             return Delivery.FULL
         self.clients[server, key] += messages
         return Delivery.TAKEN
+
+    async def find(self, server: str, key: str, *, mid: int = 0) -> tuple[Delivery, int]:
+        self.finds.append((server, key))
+        if server in self.go_comets:
+            return Delivery.TAKEN, 0
+        result = self._deliver(server, key, ())
+        return result, self.session_ids[server, key] if result is Delivery.TAKEN else 0
 
     async def sessions(self, mids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:
         return {mid: dict(self.users[mid]) for mid in mids if self.users.get(mid)}
@@ -129,3 +142,8 @@ async def until_queue(hook: OfflineMessages, mid: int, condition: Callable[[Wait
                 return queue
             await asyncio.sleep(0.005)
     raise AssertionError
+
+
+async def push(hook: OfflineMessages, comets: FakeComets, mid: int, *bodies: str) -> list[bool]:
+    """Push bodies to a user one after the other; return for each whether it was kept."""
+    return [mid in (await hook.store_message(mid_push(comets, mid, body=body))).handled for body in bodies]

@@ -30,6 +30,8 @@ class Model:
     acked: int = 0
     queue: list[tuple[int, int]] = field(default_factory=list)  # id, size
     cursors: dict[str, tuple[str, int]] = field(default_factory=dict)  # key -> server, handed
+    sessions: dict[str, int] = field(default_factory=dict)
+    epochs: dict[str, tuple[int, int]] = field(default_factory=dict)  # key -> session, or 0 and a number of its own
     history: list[int] = field(default_factory=list)  # sizes
 
     def offer(self, size: int, live: dict[str, str]) -> tuple[int, int, int]:
@@ -42,20 +44,27 @@ class Model:
         self.queue.append((self.last, size))
         over_count = over_bytes = 0
         if len(self.queue) > MAX_MESSAGES:
-            self.queue.pop(0)
-            over_count = 1
+            over_count = self.queue.pop(0)[0] > self.acked
         while len(self.queue) > 1 and sum(size for _, size in self.queue) > MAX_BYTES:
-            self.queue.pop(0)
-            over_bytes += 1
+            over_bytes += self.queue.pop(0)[0] > self.acked
         return self.last, over_count, over_bytes
 
-    def open(self, key: str, server: str, again: bool) -> bool:
-        if not (again and key in self.cursors and self.cursors[key][0] == server):
+    def goes_on(self, key: str, server: str, again: bool, session: int) -> bool:
+        if key not in self.cursors or self.cursors[key][0] != server:
+            return False
+        return self.sessions[key] == session if session else again
+
+    def open(self, key: str, server: str, again: bool, session: int) -> bool:
+        if not self.goes_on(key, server, again, session):
             self.cursors[key] = (server, self.acked)
+            self.sessions[key] = session
+            self.epochs[key] = (session, 0 if session else next(_examples))
         return bool(self.waiting(key))
 
-    def close(self, key: str, server: str) -> None:
+    def close(self, key: str, server: str, session: int) -> None:
         if key in self.cursors and self.cursors[key][0] == server:
+            if session and self.sessions[key] not in (0, session):
+                return
             del self.cursors[key]
             self.delete_done()
 
@@ -84,11 +93,12 @@ class Model:
 
 KEYS = st.sampled_from(["a", "b"])
 SERVERS = st.sampled_from(["comet-1", "comet-2"])
+SESSIONS = st.sampled_from([0, 0, 1, 2])
 CALLS = st.lists(
     st.one_of(
         st.tuples(st.just("offer"), st.integers(0, 15), st.dictionaries(KEYS, SERVERS, max_size=2)),
-        st.tuples(st.just("open"), KEYS, SERVERS, st.booleans()),
-        st.tuples(st.just("close"), KEYS, SERVERS),
+        st.tuples(st.just("open"), KEYS, SERVERS, st.booleans(), SESSIONS),
+        st.tuples(st.just("close"), KEYS, SERVERS, SESSIONS),
         st.tuples(st.just("read"), KEYS),
         st.tuples(st.just("advance"), KEYS, st.integers(1, 3)),
         st.tuples(st.just("acknowledge"), st.integers(-1, 25)),
@@ -98,9 +108,9 @@ CALLS = st.lists(
 )
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "redis_cluster"])
 async def log(request: pytest.FixtureRequest) -> AsyncIterator[MessageLog]:
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else "memory://model"
+    url = "memory://model" if request.param == "memory" else request.getfixturevalue(f"{request.param}_url")
     log = open_messages(url, Limits(max_messages=MAX_MESSAGES, max_bytes=MAX_BYTES, history=HISTORY))
     yield log
     await log.close()
@@ -111,8 +121,8 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[MessageLog]:
 async def test_a_log_does_what_lists_do(log, calls):
     mid = next(_examples)
     model = Model()
-    read: dict[str, Batch] = {}  # what was read of a connection, perhaps some time ago
-    fresh: set[str] = set()  # those of them whose cursor is still there
+    # What was read of a connection, perhaps some time ago, and where its cursor was.
+    read: dict[str, tuple[Batch, tuple[int, int], int]] = {}
 
     for call in calls:
         match call:
@@ -124,32 +134,27 @@ async def test_a_log_does_what_lists_do(log, calls):
                     assert {c.key: (c.server, c.handed) for c in placed.cursors} == {
                         f"{key}-{mid}": cursor for key, cursor in model.cursors.items()
                     }
-            case ("open", key, server, again):
-                if not (again and model.cursors.get(key, ("", 0))[0] == server):
-                    fresh.discard(key)
-                opened = await log.open_cursor(mid, f"{key}-{mid}", server, again=again)
-                assert (opened is not None) == model.open(key, server, again)
-            case ("close", key, server):
-                await log.close_cursor(mid, f"{key}-{mid}", server)
-                model.close(key, server)
-                fresh -= {key} - model.cursors.keys()
+            case ("open", key, server, again, session):
+                opened = await log.open_cursor(mid, f"{key}-{mid}", server, again=again, session=session)
+                assert (opened is not None) == model.open(key, server, again, session)
+            case ("close", key, server, session):
+                await log.close_cursor(mid, f"{key}-{mid}", server, session=session)
+                model.close(key, server, session)
             case ("read", key):
                 batch = await log.waiting(mid, f"{key}-{mid}", 0)
                 expected = model.waiting(key)
                 assert (batch is None) == (expected is None)
                 if batch is not None:
                     assert [(message.id, len(message.body)) for message in batch.messages] == expected
-                    read[key] = batch
-                    fresh.add(key)
-            case ("advance", key, count) if key in read and read[key].messages:
-                batch = read[key]
+                    read[key] = batch, model.epochs[key], model.cursors[key][1]
+            case ("advance", key, count) if key in read and read[key][0].messages:
+                batch, epoch, was = read[key]
                 handed = batch.messages[:count][-1].id
-                moves = key in fresh
+                moves = key in model.cursors and (model.epochs[key], model.cursors[key][1]) == (epoch, was)
                 assert await log.advance(batch.cursor, handed) is moves
                 if moves:
                     model.cursors[key] = (model.cursors[key][0], handed)
                     model.delete_done()
-                    fresh.discard(key)
             case ("acknowledge", sequence):
                 upto = sequence if 1 <= sequence <= model.last else 0
                 assert await log.acknowledge(mid, sequence) == model.acknowledge(upto)

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,43 +12,9 @@ from imctl.errors import ConfigError
 from imctl.hooks.contract import HookError, PushEvent, PushTarget, ReceiveEvent, ReceiveReply, StoreReply
 from imctl.messages import offline
 from imctl.messages.offline import OfflineMessages
-from imctl.node import Counters
 from imctl.store.contract import StoreError
 from imctl.store.holding import LocalHolds
-from tests.imctl.messages.fakes import FakeComets, acknowledgement, context_of, mid_push, room_push, until, until_queue
-
-Start = Callable[..., Awaitable[OfflineMessages]]
-
-
-@pytest.fixture
-async def comets() -> FakeComets:
-    return FakeComets()
-
-
-@pytest.fixture
-def counters() -> Counters:
-    return Counters()
-
-
-@pytest.fixture
-async def start(comets: FakeComets, counters: Counters, tmp_path: Path) -> AsyncIterator[Start]:
-    started: list[OfflineMessages] = []
-
-    async def starting(**options: Any) -> OfflineMessages:
-        hook = OfflineMessages(f"sqlite:///{tmp_path}/messages.db", **options)
-        await hook.start(context_of(comets, counters))
-        started.append(hook)
-        return hook
-
-    yield starting
-    for hook in started:
-        await hook.stop()
-
-
-async def push(hook: OfflineMessages, comets: FakeComets, mid: int, *bodies: str) -> list[bool]:
-    """Push bodies to a user one after the other; return for each whether it was kept."""
-    return [mid in (await hook.store_message(mid_push(comets, mid, body=body))).handled for body in bodies]
-
+from tests.imctl.messages.fakes import acknowledgement, context_of, mid_push, push, room_push, until, until_queue
 
 # --- keep=offline -----------------------------------------------------------------
 
@@ -74,10 +39,10 @@ async def test_a_push_to_a_registered_user_goes_over_the_bus(start, comets):
 
 async def test_a_push_to_a_user_who_is_connected_and_not_yet_registered_is_kept(start, comets):
     hook = await start()
-    event = comets.add(1, "k")
+    comets.add(1, "k", routed=False)
 
     assert await push(hook, comets, 1, "a") == [True]
-    await hook.registered(event)
+    await hook.registered(comets.add(1, "k"))
 
     assert await comets.wait_for("k", 1) == [(1, "a")]
 
@@ -516,7 +481,7 @@ async def test_a_push_at_the_moment_a_connection_has_been_handed_all_waits_for_n
 async def test_what_another_logic_left_behind_is_found(start, comets, counters):
     dead, living = await start(), await start()
     await dead.registered(comets.add(1, "k"))
-    dead._dispatcher._closed = True  # as if it had died after keeping a message, before handing it over
+    dead._dispatcher._lanes.closed = True  # as if it had died after keeping a message, before handing it over
     comets.users.clear()
     await push(dead, comets, 1, "a")
 
@@ -530,6 +495,52 @@ async def test_it_says_why_it_cannot_start(tmp_path, comets, counters):
 
     with pytest.raises(HookError, match="file"):
         await hook.start(context_of(comets, counters))
+
+
+async def test_what_is_acknowledged_is_not_kept_for_a_comet_that_is_gone(start, comets, monkeypatch):
+    monkeypatch.setattr(offline, "_PATIENCE_S", 0.0)
+    hook = await start(keep="all", max_messages=2)
+    await hook.registered(comets.add(1, "dead", "comet-2"))
+    await hook.registered(comets.add(1, "k"))
+    comets.away.add("comet-2")
+    await push(hook, comets, 1, "a", "b")
+    await comets.wait_for("k", 2)
+
+    await hook.receive(acknowledgement(1, 2))
+
+    await until_queue(hook, 1, lambda queue: not queue.messages)
+
+
+async def test_what_is_acknowledged_stays_for_a_comet_that_may_come_back(start, comets, counters):
+    hook = await start(keep="all")
+    await hook.registered(comets.add(1, "away", "comet-2"))
+    await hook.registered(comets.add(1, "k"))
+    comets.away.add("comet-2")
+    await push(hook, comets, 1, "a")
+    await comets.wait_for("k", 1)
+    await hook.receive(acknowledgement(1, 1))
+    await until(counters, "comet_away", 3)
+
+    comets.away.clear()
+
+    assert await comets.wait_for("away", 1, "comet-2") == [(1, "a")]
+    await until_queue(hook, 1, lambda queue: not queue.messages)
+
+
+async def test_in_a_full_store_a_push_that_needs_no_keeping_goes_over_the_bus(comets, counters, tmp_path):
+    hook = OfflineMessages(f"sqlite:///{tmp_path}/messages.db?max_file_bytes=200000")
+    await hook.start(context_of(comets, counters))
+    await hook.registered(comets.add(1, "k"))
+    large = "x" * 200_000
+    with pytest.raises(HookError, match="is full"):
+        await push(hook, comets, 2, large)
+
+    assert await push(hook, comets, 1, large) == [False]
+
+    assert counters.values["drop.history"] == 1
+    with pytest.raises(HookError, match="is full"):
+        await hook.store_message(mid_push(comets, 1, 2, body=large))
+    await hook.stop()
 
 
 async def test_stopping_twice_and_without_a_start_is_fine(start, tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from imctl.messages.contract import Entry, Limits, MessageLog, Offer
+from imctl.messages.contract import Entry, Limits, MessageLog, Offer, mid_scope
 from imctl.messages.factory import open_messages
 from imctl.messages.redis_script import PREFIX
 from imctl.store.contract import StoreError
@@ -62,6 +62,21 @@ async def test_out_of_memory_it_refuses_hands_over_deletes_and_takes_again(log, 
 
     await client.config_set("maxmemory", 0)
     assert [placed.id for placed in await log.offer(message(1))] == [21]
+
+
+async def test_out_of_memory_a_push_that_needs_no_keeping_goes_over_the_bus_without_its_history(log, client):
+    await log.open_cursor(1, "k", "c", again=False)
+    await client.config_set("maxmemory", 1)
+
+    [live] = await log.offer([Offer(1, 1000, b"x", 1, {"k": "c"})])
+    with pytest.raises(StoreError, match="is full: "):
+        await log.offer([Offer(2, 1000, b"x", 1, {"k": "c"})])
+    await client.config_set("maxmemory", 0)
+    [again] = await log.offer([Offer(1, 1000, b"y", 1, {"k": "c"})])
+
+    assert (live.id, live.recorded) == (0, False)
+    assert (again.id, again.recorded) == (0, True)
+    assert [message.body for message in await log.history(mid_scope(1), 10, 0, 0)] == [b"y"]
 
 
 async def test_a_server_that_is_away_is_told(log, redis_server):

@@ -191,6 +191,38 @@ async def test_in_a_full_log_acknowledgements_are_taken_along_with_pushes_that_a
     await log.close()
 
 
+@pytest.mark.parametrize("history", [0, 10])
+async def test_in_a_full_log_pushes_that_need_no_keeping_go_over_the_bus(path, history):
+    log = SqliteLog(str(path), url="x", limits=Limits(history=history, max_bytes=10**9), max_bytes=400_000)
+    large, live = b"x" * 500_000, {"k": "c"}
+    await log.open_cursor(1, "k", "c", again=False)
+
+    results = await asyncio.gather(
+        log.offer([Offer(2, 1000, large, 1)]),
+        log.offer([Offer(1, 1000, large, 1, live), Offer(1, 1000, large, 1, live)]),
+        log.offer([Offer(1, 1000, large, 1, live), Offer(2, 1000, large, 1)]),
+        log.offer([Offer(1, 1000, large, 1)]),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in results] == [StoreError, list, StoreError, StoreError]
+    assert [(placed.id, placed.recorded) for placed in results[1]] == [(0, not history)] * 2
+    assert (await log.queue(1)).last_id == 0
+    await log.close()
+
+
+async def test_in_a_full_log_a_push_behind_what_waits_is_refused(path):
+    log = open_log(path, max_bytes=400_000)
+    await log.open_cursor(1, "k", "c", again=False)
+    await log.offer(message(1))
+    await fill(log, 100_000)
+
+    with pytest.raises(StoreError, match="is full"):
+        await log.offer([Offer(1, 1000, b"x" * 500_000, 1, {"k": "c"})])
+
+    await log.close()
+
+
 async def test_a_call_that_cannot_be_carried_out_fails_no_other(log):
     results = await asyncio.gather(
         log.offer(message(1)), log.offer(message(2**70)), log.offer(message(2)), return_exceptions=True

@@ -76,7 +76,7 @@ async def test_too_many_waiting_are_refused():
 async def test_a_batch_that_takes_too_long_fails_and_the_next_one_works():
     process = Doubler()
     process.gate.clear()
-    batcher = new(process, timeout_s=0.01)
+    batcher = new(process, timeout_s=0.3)
 
     with pytest.raises(StoreError, match="no answer within"):
         await batcher.call(1)

@@ -52,10 +52,10 @@ def job(tmp_path, monkeypatch):
 def test_the_load_step_leaves_reports_and_the_next_run_compares(job, which):
     shell, script = load_steps()[which]
 
-    first = subprocess.run([*shell, "-c", script], cwd=job, capture_output=True, text=True, timeout=60)
+    first = subprocess.run([*shell, "-c", script], cwd=job, capture_output=True, text=True, timeout=200)
     if first.returncode == 5:
         pytest.skip("this machine is too busy for a run that is valid")
-    second = subprocess.run([*shell, "-c", script], cwd=job, capture_output=True, text=True, timeout=60)
+    second = subprocess.run([*shell, "-c", script], cwd=job, capture_output=True, text=True, timeout=200)
 
     assert first.returncode == 0, first.stderr
     assert {path.name for path in (job / "report").iterdir()} == {"run.json", "run.html", "summary.md", "junit.xml"}
@@ -68,7 +68,7 @@ def test_a_busy_runner_has_a_second_chance_and_no_more(job, which):
     shell, script = load_steps()[which]
     (job / "busy").touch()
 
-    done = subprocess.run([*shell, "-c", script], cwd=job, capture_output=True, timeout=60)
+    done = subprocess.run([*shell, "-c", script], cwd=job, capture_output=True, timeout=200)
 
     assert done.returncode == 5
     assert (job / "runs").read_text().splitlines() == ["run", "run"]
@@ -81,7 +81,7 @@ def test_the_summary_step_takes_what_is_there(job, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(job / "summary"))
 
     def run():
-        return subprocess.run(["bash", "-e", "-c", script], cwd=job, timeout=10).returncode
+        return subprocess.run(["bash", "-e", "-c", script], cwd=job, timeout=100).returncode
 
     assert run() == 0
     (job / "report").mkdir()

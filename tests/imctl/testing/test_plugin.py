@@ -223,7 +223,7 @@ def test_a_run_that_is_killed_leaves_no_process_behind(project, tmp_path):
     pids = path.parent / "pids"
     running = subprocess.Popen([sys.executable, "-m", "pytest", "-q", str(path)], stdout=subprocess.DEVNULL)
     try:
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 80
         while not pids.exists() or not pids.read_text():
             assert time.monotonic() < until_s
             time.sleep(0.02)
@@ -233,7 +233,7 @@ def test_a_run_that_is_killed_leaves_no_process_behind(project, tmp_path):
         running.wait()
 
     assert len(nodes) == 2
-    assert psutil.wait_procs(nodes, timeout=10)[1] == []
+    assert psutil.wait_procs(nodes, timeout=60)[1] == []
 
 
 def test_ctrl_c_ends_the_cluster(project, tmp_path):

@@ -151,7 +151,7 @@ async def test_without_away_a_session_ends_for_good(leaves):
 async def test_a_part_without_clients_of_the_population_has_no_churn():
     scenario = scenario_of(count=1, phases=[Phase("soak", 1e6)], churn=Churn(1e6, Backoff(1.0, 1.0)))
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await played(joined_swarm(scenario, part=1, parts=2), late_s=2e6)
 
 
@@ -177,9 +177,9 @@ async def test_a_disconnect_without_reconnect_is_for_good_and_no_lost_connection
 
 async def test_what_lasts_ends_and_does_not_end_what_else_goes_on():
     events = [
-        Event(0.0, EventKind.STOP_READING, "viewers", for_s=0.05),
-        Event(0.0, EventKind.SILENCE, "viewers", for_s=0.1),
-        Event(0.0, EventKind.STOP_READING, "viewers", for_s=0.15),
+        Event(0.0, EventKind.STOP_READING, "viewers", for_s=0.9),
+        Event(0.0, EventKind.SILENCE, "viewers", for_s=0.9),
+        Event(0.0, EventKind.STOP_READING, "viewers", for_s=1.8),
         Event(0.0, EventKind.SILENCE, "viewers"),
     ]
     swarm = joined_swarm(scenario_of(count=1, events=events))
@@ -194,11 +194,11 @@ async def test_what_lasts_ends_and_does_not_end_what_else_goes_on():
     await playing
 
     assert (client.silenced, client.stopped, transport.reads) == (1, 0, True)
-    assert swarm.actions.done[0] == EventReport(swarm.actions.done[0].at_s, "stop_reading", "viewers", 1, 0.05)
+    assert swarm.actions.done[0] == EventReport(swarm.actions.done[0].at_s, "stop_reading", "viewers", 1, 0.9)
 
 
 async def test_who_left_meanwhile_is_not_made_to_read_again():
-    swarm = joined_swarm(scenario_of(count=1, events=[Event(0.0, EventKind.STOP_READING, "viewers", for_s=0.05)]))
+    swarm = joined_swarm(scenario_of(count=1, events=[Event(0.0, EventKind.STOP_READING, "viewers", for_s=1.0)]))
     [client] = swarm.clients
     playing = asyncio.create_task(played(swarm))
     await until(lambda: client.stopped)
@@ -261,4 +261,4 @@ async def test_an_event_comes_at_its_time():
     await played(swarm, late_s=0.0)
 
     assert monotonic_ns() - begin_ns >= 99_000_000
-    assert 0.09 <= swarm.actions.done[0].at_s < 5.0
+    assert 0.09 <= swarm.actions.done[0].at_s < 60.0

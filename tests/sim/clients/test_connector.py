@@ -116,7 +116,7 @@ async def test_the_wait_grows_with_each_failure_and_stays_within_its_bounds(monk
 
 
 async def test_an_auth_reply_in_the_moment_the_time_is_up_lets_the_client_in(monkeypatch):
-    monkeypatch.setattr("sim.clients.connector._CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("sim.clients.connector._CONNECT_TIMEOUT_S", 1.0)
     # The reply is read, and the one who waits for it has not been told yet.
     monkeypatch.setattr("sim.clients.connector.Connector.joined", lambda connector, client: None)
     async with ScriptedComet() as comet:

@@ -197,3 +197,16 @@ def test_a_broadcast_with_a_speed_takes_its_time():
     assert slowest_broadcast_s(scenario_of(count=30, publish=publish)) == 6.0
     assert slowest_broadcast_s(scenario_of(count=30)) == 0.0
     assert slowest_broadcast_s(scenario_of(count=30, accepts=(7,), publish=publish)) == 0.0
+
+
+def test_publishers_of_one_target_share_it_and_others_do_not():
+    def room(name, *rooms):
+        return Population(name, 2, rooms=rooms)
+
+    def to(name, op=9):
+        return Publisher(PublishTo.ROOM, name, 1.0, op=op, name=f"{name}-{op}")
+
+    people = (room("a", "r://1", "r://2"), room("b", "r://2", "r://3"), room("c", "r://4"))
+    plan = make_plan(Scenario("t", 1, people, (to("a"), to("b"), to("c"), to("a", op=1)), ()))
+
+    assert plan.sharing() == {0: 3, 1: 0, 3: 0}

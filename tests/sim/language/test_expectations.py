@@ -60,7 +60,14 @@ def test_with_a_shorter_run_windows_move_with_their_phases_and_those_of_events_w
     )
 
     assert (window.from_s, window.to_s) == (12.0, 15.0)
-    assert (relative.from_s, relative.to_s) == (11.0, 12.0)
+    assert (relative.from_s, relative.to_s) == (11.0, 11.5)
+    assert relative.expr.endswith(" to 1s after disconnect others")
+
+
+def test_with_a_longer_run_the_window_of_an_event_is_as_long_as_it_was_written():
+    [relative] = loaded("{expr: latency.p99 < 2s, event: disconnect others, from: 1s, to: 4s}", duration_s=40.0)
+
+    assert (relative.from_s, relative.to_s) == (15.0, 18.0)
 
 
 def test_parts_of_the_scenario_can_be_named():

@@ -116,3 +116,18 @@ def test_a_word_that_is_nearly_right_is_suggested(word, hint):
 def test_nearest():
     assert nearest("cuont", ["count", "name"]) == "count"
     assert nearest("zzz", ["count", "name"]) == ""
+
+
+def test_a_misspelt_key_beside_the_right_one_is_not_taken_for_a_third():
+    _, problems = read("number: 2\nnumbr: 4")
+
+    [(_, hint)] = problems
+    assert hint == "did you mean number? It is given already"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("cuont", "count"), ("conut", "count"), ("conect", "connect"), ("counts", "count"), ("cunt", "count")],
+)
+def test_two_letters_that_changed_places_are_one_slip(word, meant):
+    assert nearest(word, ["connect", "count", "room", "source"]) == meant

@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.language.load import load_scenario
 from sim.language.overrides import apply_set, move_events, scale_clients, scale_phases
+from sim.language.shipped import shipped_scenarios
 from sim.language.yaml_tree import parse_tree
 from sim.scenario.scenario import Backoff, Churn, Event, EventKind, Phase, Population
 
@@ -12,6 +14,7 @@ clients:
   - {name: viewers, count: 10, accepts: [1, 2]}
   - {name: lobby, count: 5}
 """
+ENTRIES = "expected its name, viewers or lobby, or its number, 0 to 1"
 
 
 def change(text):
@@ -57,9 +60,12 @@ def test_an_item_of_a_plain_list_can_be_changed():
         ("a..b=3", '--set a..b=3: "a..b=3" is not a change; expected path=value'),
         ("a[b]=3", '--set a[b]=3: "a[b]=3" is not a change; expected path=value'),
         ("client.viewers.count=3", "the scenario has no client; expected one of name, clients"),
-        ("clients.viewrs.count=3", 'clients has no entry "viewrs"; expected one of viewers, lobby, 0 to 1'),
-        ("clients[2].count=3", 'clients has no entry "2"; expected one of viewers, lobby, 0 to 1'),
-        ("clients[2]=3", 'clients has no entry "2"; expected one of viewers, lobby, 0 to 1'),
+        (
+            "clients.viewrs.count=3",
+            'clients has no entry "viewrs"; expected its name, viewers or lobby, or its number, 0 to 1',
+        ),
+        ("clients[2].count=3", 'clients has no entry "2"; expected its name, viewers or lobby, or its number, 0 to 1'),
+        ("clients[2]=3", 'clients has no entry "2"; expected its name, viewers or lobby, or its number, 0 to 1'),
         ("name.x=3", 'name is "a"; expected a mapping with x'),
         ("name.x.y=3", 'name is "a"; expected a mapping with x'),
         ("clients.viewers.transport.tcp=1%", "clients[0] has no transport; expected one of name, count, accepts"),
@@ -118,4 +124,27 @@ def test_events_stay_where_they_were_in_their_phases():
     moved = move_events(events, before, scale_phases(before, 3))
 
     assert [event.at_s for event in moved] == pytest.approx([0, 1, 2, 3, 4, 4.8])
-    assert {event.for_s for event in moved} == {2.0}
+
+
+def test_an_event_goes_on_for_its_share_of_a_shorter_phase_and_never_longer():
+    before = (Phase("warmup", 2, measure=False), Phase("a", 10), Phase("b", 5))
+    events = tuple(Event(at_s, EventKind.PAUSE, node="core", for_s=4.0) for at_s in (2, 1, 16, 0))
+    events += (Event(3.0, EventKind.STOP_READING, "viewers"),)
+
+    shorter = move_events(events, before, scale_phases(before, 3))
+    longer = move_events(events, before, scale_phases(before, 150))
+
+    # All of it in a phase a fifth as long; a second of the warm-up, three of that; one of it, three after the end; ...
+    assert [event.for_s for event in shorter] == [0.8, 1.6, 3.2, 2.4, None]
+    assert [event.for_s for event in longer] == [4.0, 4.0, 4.0, 4.0, None]
+
+
+@pytest.mark.parametrize("duration_s", [12.0, 6.0, 4.5])
+def test_the_pause_of_a_shipped_scenario_stays_within_its_phase(duration_s):
+    scenario = load_scenario(shipped_scenarios()["slow"], duration_s=duration_s, env={})
+
+    [event] = scenario.events
+    asleep = scenario.phases[2]
+    start_s = sum(phase.duration_s for phase in scenario.phases[:2])
+    assert event.at_s == pytest.approx(start_s)
+    assert event.for_s == pytest.approx(asleep.duration_s * 3 / 4)

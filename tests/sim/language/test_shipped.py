@@ -63,6 +63,16 @@ def test_what_is_neither_a_file_nor_a_name(name, message):
     assert str(caught.value.problems[0]).startswith(message)
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_said_to_be_empty(name):
+    with pytest.raises(ScenarioError) as caught:
+        find_scenario(name)
+
+    [problem] = caught.value.problems
+    assert str(problem).startswith('"": the name of the scenario is empty; expected a file')
+    assert problem.hint == "imctl scenarios lists those"
+
+
 def test_a_near_name_is_suggested():
     with pytest.raises(ScenarioError) as caught:
         find_scenario("roon")

@@ -168,7 +168,7 @@ async def test_who_was_cut_off_comes_back_and_what_was_on_its_way_is_lost_to_the
 
 
 async def test_connections_are_refused_as_long_as_a_reset_lasts(run_of):
-    run = await run_of(network_event(EventKind.RESET, for_s=0.3), reconnect=Backoff(0.02, 0.02), count=2)
+    run = await run_of(network_event(EventKind.RESET, for_s=1.5), reconnect=Backoff(0.02, 0.02), count=2)
     await run.event()
     await until(lambda: run.swarm.connector.again_failures["connect: Connection reset by peer"] >= 2)
     assert (run.swarm.alive, len(run.comet.connections)) == (0, 2)
@@ -180,7 +180,7 @@ async def test_connections_are_refused_as_long_as_a_reset_lasts(run_of):
 
 async def test_what_a_black_hole_took_is_lost_to_it_and_who_was_in_it_comes_back(run_of):
     run = await run_of(
-        network_event(EventKind.BLACK_HOLE, fraction=0.5, for_s=0.6), reconnect=Backoff(0.01, 0.05), count=4
+        network_event(EventKind.BLACK_HOLE, fraction=0.5, for_s=1.5), reconnect=Backoff(0.01, 0.05), count=4
     )
     assert await run.event() == 2
 
@@ -196,7 +196,7 @@ async def test_what_a_black_hole_took_is_lost_to_it_and_who_was_in_it_comes_back
 
 
 async def test_what_a_black_hole_took_until_the_end_is_lost_to_it_without_any_end_of_a_connection(run_of):
-    run = await run_of(network_event(EventKind.BLACK_HOLE, at_s=0.1))
+    run = await run_of(network_event(EventKind.BLACK_HOLE, at_s=1.0))
     run.push()
     await until(lambda: seen(run) == [1] * 4)
     await run.event()
@@ -233,7 +233,7 @@ async def test_when_comets_side_is_gone_the_client_waits_for_messages_that_never
 
 
 async def test_a_stall_makes_everything_late_and_loses_nothing(run_of):
-    run = await run_of(network_event(EventKind.STALL, for_s=0.4))
+    run = await run_of(network_event(EventKind.STALL, for_s=1.0))
     await run.event()
 
     run.push()

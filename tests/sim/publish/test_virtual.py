@@ -186,10 +186,10 @@ async def test_one_whose_rows_are_used_up_is_done():
 
 
 async def test_they_end_with_the_last_phase():
-    phases = (Phase("one", 0.05, publish_factor=2.0), Phase("none", 0.05, publish_factor=0.0))
+    phases = (Phase("one", 1.0, publish_factor=2.0), Phase("none", 0.05, publish_factor=0.0))
 
     async with Pushes(ROOM, phases=phases) as pushes:
-        await asyncio.wait(pushes.virtual.tasks, timeout=10)
+        await asyncio.wait(pushes.virtual.tasks, timeout=60)
 
     assert count_virtual(pushes.plan) == len(pushes.virtual.tasks) == 4
     assert all(task.done() and task.exception() is None for task in pushes.virtual.tasks)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from sim.report.html import html_page
-from sim.report.model import EventReport, NodeSeriesRow, SeriesRow
+from sim.report.model import EventReport, ExpectResult, NodeSeriesRow, SeriesRow
 from tests.browser import open_page
 from tests.sim.report.samples import report_of
 
@@ -37,6 +38,52 @@ LOOK = """
     found[box.id] = {drawn, marked, hidden: box.closest("section").hidden};
   });
   return found;
+})()
+"""
+
+
+# Every text that now stands on a canvas: what, and from where to where, in pixels of the canvas.
+RECORD = """
+window.written = new WeakMap();
+const drawing = CanvasRenderingContext2D.prototype, write = drawing.fillText, clear = drawing.clearRect;
+drawing.clearRect = function () {
+  window.written.set(this.canvas, []);
+  return clear.apply(this, arguments);
+};
+drawing.fillText = function (text, x, y) {
+  const width = this.measureText(text).width, left = this.textAlign === "center" ? x - width / 2 : x;
+  window.written.get(this.canvas).push({text, left, right: left + width, bottom: y, color: this.fillStyle});
+  return write.apply(this, arguments);
+};
+"""
+
+# Of each chart: the numbers of its events, and where its plot begins.
+TAGS = """
+(() => {
+  const probe = document.createElement("canvas").getContext("2d");
+  probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--seven").trim();
+  const found = {};
+  document.querySelectorAll(".chart").forEach((box) => {
+    const texts = window.written.get(box.querySelector("canvas"));
+    const top = parseFloat(box.querySelector(".u-over").style.top);
+    found[box.id] = {tags: texts.filter((one) => one.color === probe.fillStyle), top};
+  });
+  return found;
+})()
+"""
+
+# What runs over its box, and which tables hide a part of themselves.
+OVERFLOW = """
+(() => {
+  const wide = (box) => box.scrollWidth > box.clientWidth + 1;
+  return {
+    page: wide(document.documentElement),
+    tiles: [...document.querySelectorAll(".figures div")].filter(wide).map((box) => box.textContent),
+    tables: [...document.querySelectorAll("section")].filter((section) => {
+      const box = section.querySelector(".wide");
+      return box && wide(box);
+    }).map((section) => section.querySelector("h2, summary").textContent),
+  };
 })()
 """
 
@@ -88,3 +135,43 @@ async def test_without_events_nothing_is_marked_and_the_scale_changes_with_the_b
     assert await page.evaluate("document.getElementById('log').getAttribute('aria-pressed')") == "true"
     assert (await page.evaluate(LOOK))["latency"]["drawn"] > 1000
     assert page.problems == []
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+async def test_numbers_of_events_are_all_there_above_the_lines_and_never_on_one_another(page, tmp_path, width):
+    events = [
+        EventReport(at_s, "disconnect", "a-long-name", 4) for at_s in (1.0, 4.0, 4.1, 4.2, 4.4, 4.4, 4.4, 9.0, 13.0)
+    ]
+    await page.call("Page.addScriptToEvaluateOnNewDocument", source=RECORD)
+    await page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+
+    await look_at(page, tmp_path, report(events=events))
+    charts = await page.evaluate(TAGS)
+
+    assert set(CHARTS) - {"curve"} <= set(charts)
+    for chart in set(CHARTS) - {"curve"}:
+        tags = charts[chart]["tags"]
+        numbers = [tuple(map(int, tag["text"].split("-"))) for tag in tags]
+        told = [number for span in numbers for number in range(span[0], span[-1] + 1)]
+        assert told == list(range(1, len(events) + 1)), chart
+        assert len(tags) < len(events)
+        assert all(one["right"] <= other["left"] for one, other in itertools.pairwise(tags))
+        assert all(tag["bottom"] < charts[chart]["top"] for tag in tags)
+    listed = await page.evaluate("[...document.querySelectorAll('ol.events li')].map((item) => item.textContent)")
+    assert listed[0] == "1disconnect a-long-name, 1.00 s"
+    assert len(listed) == len(events)
+
+
+async def test_on_a_narrow_screen_nothing_runs_over_and_what_was_measured_is_seen(page, tmp_path):
+    long = ExpectResult("delivery.lost_percent < 1% from 0ms to 2s after kill comet-1", 6.75, False, "%")
+    lossy = replace(report(), expect=(ExpectResult("population.mob.latency.p99 < 500ms", 3934.0, False, "ms"), long))
+    await page.call("Emulation.setDeviceMetricsOverride", width=420, height=900, deviceScaleFactor=1, mobile=False)
+
+    await look_at(page, tmp_path, lossy)
+    found = await page.evaluate(OVERFLOW)
+
+    assert (found["page"], found["tiles"]) == (False, [])
+    assert "Expectations" not in found["tables"]
+    assert "Latency" in found["tables"]  # it scrolls, and a shadow at its edge says so
+    shadow = await page.evaluate("getComputedStyle(document.querySelector('.wide')).backgroundImage")
+    assert shadow.count("linear-gradient") == 4

@@ -25,7 +25,8 @@ def test_a_run_is_not_slower_than_itself():
     comparison = compared(report_of(), report_of())
 
     assert not comparison.slower
-    assert {metric.verdict for metric in comparison.metrics} == {Change.SAME, Change.SHOWN}
+    assert verdicts(comparison, "latency.p99", "delivery.lost") == [Change.NOT_JUDGED, Change.SAME]  # of one second
+    assert {metric.verdict for metric in comparison.metrics} == {Change.SAME, Change.SHOWN, Change.NOT_JUDGED}
     assert comparison.notes == ("the baseline did not pass: fail", "the second run did not pass: fail")
 
 
@@ -64,16 +65,43 @@ def test_faster_is_better_by_the_same_rule():
 
 @pytest.mark.parametrize(
     ("messages", "judged"),
-    [(4, []), (5, ["p50"]), (29, ["p50", "p90"]), (299, ["p50", "p90", "p95", "p99"]), (2995, ["p50", "p999"])],
+    [
+        (4, []),
+        (5, ["p50"]),
+        (29, ["p50", "p90"]),
+        (59, ["p50", "p90", "p95"]),
+        (299, ["p50", "p90", "p95", "p99"]),
+        (2995, ["p50", "p90", "p95", "p99", "p999"]),
+    ],
 )
 def test_a_percentile_needs_messages_enough_to_be_known(messages, judged):
     comparison = compared(run_of(10, messages=messages), run_of(100, messages=messages))
 
-    worse = [one.metric.removeprefix("latency.") for one in comparison.metrics if one.verdict is Change.WORSE]
-    assert [key for key in judged if key not in worse] == []
-    if messages == 4:
-        assert worse == []
-        assert why(comparison, "latency.p50") == "within chance: 4 messages"
+    found = {one.metric.removeprefix("latency."): one for one in comparison.metrics}
+    worse = [key for key in ("p50", "p90", "p95", "p99", "p999") if found[key].verdict is Change.WORSE]
+    assert worse == judged
+    assert {found[key].verdict for key in ("p50", "p999")} - {Change.WORSE} <= {Change.NOT_JUDGED}
+
+
+def test_a_percentile_of_too_few_messages_is_not_judged_however_alike_the_two_are():
+    comparison = compared(run_of(10, messages=298), run_of(10, messages=3000))
+
+    assert verdicts(comparison, "latency.p95", "latency.p99") == [Change.SAME, Change.NOT_JUDGED]
+    assert why(comparison, "latency.p99") == "too few messages: 298 of 299"
+    assert (comparison.unjudged, comparison.exit_code) == ("", 0)
+
+
+def test_a_comparison_in_which_no_latency_could_be_judged_says_so():
+    comparison = compared(run_of(10, messages=4), run_of(100, messages=4))
+
+    assert (comparison.slower, comparison.unjudged) == (False, "too few messages: 4 of 5")
+    assert comparison.exit_code == 9
+
+
+def test_without_any_latency_there_is_nothing_that_could_not_be_judged():
+    comparison = compared(run_of(), run_of())
+
+    assert (comparison.unjudged, comparison.exit_code) == ("", 0)
 
 
 def test_chance_alone_is_hardly_ever_slower():

@@ -6,7 +6,7 @@ import pytest
 
 from sim.report.compare import compare_reports
 from sim.report.html import html_page
-from sim.report.model import NodeSeriesRow, RunReport, SeriesRow, Verdict
+from sim.report.model import EventReport, NodeSeriesRow, RunReport, SeriesRow, Verdict
 from tests.sim.report.samples import report_of, run_of
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -85,16 +85,24 @@ def test_charts_have_the_series():
     assert data["series"]["p50_ms"] == [4.0, None, 5.0]
     assert data["series"]["lost"] == [0, None, 31]
     assert data["phases"][1] == {"name": "steady", "from_s": 2.0, "to_s": 12.0}
-    assert data["events"] == [
-        {"at_s": 1.25, "name": "disconnect viewers"},
-        {"at_s": 2.0, "name": "pause comet-1"},
-    ]
+    assert data["events"] == [{"at_s": 1.25}, {"at_s": 2.0}]
     assert data["nodes"] == {
         "names": ["core", "comet-1"],
         "at_s": [1, 2],
         "cpu_percent": [[20.5, 21.5], [None, None]],
         "rss_mb": [[88.0, 88.1], [None, None]],
     }
+
+
+def test_events_are_listed_by_their_numbers_and_many_of_them_can_be_opened():
+    few = Page(html_page(report_of()))
+    kills = tuple(EventReport(float(at_s), "kill", f"comet-{at_s}", 1) for at_s in range(31))
+    many = Page(html_page(report_of(events=kills)))
+
+    assert "1disconnect viewers, 1.25 s2pause comet-1, 2.00 s" in few.text
+    assert "31 events1kill comet-0, 0.00 s" in many.text
+    assert "31kill comet-30, 30.00 s" in many.text
+    assert "ol" not in Page(html_page(report_of(events=()))).tags
 
 
 def test_the_percentile_curve_rises_to_the_largest_value():

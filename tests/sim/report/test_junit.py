@@ -89,6 +89,16 @@ def test_the_baseline_is_a_case_of_its_own(verdict, now_ms, outcome):
     assert outcomes(suite)["not slower than the baseline"] == outcome
 
 
+def test_a_baseline_that_could_not_judge_is_an_error():
+    now = run_of(10, messages=4)
+    now = replace(now, baseline=compare_reports(now, now, tolerance_percent=10, names=("a", "")))
+
+    suite = suite_of(now)
+
+    assert outcomes(suite)["not slower than the baseline"] == "error"
+    assert suite.find("testcase/error").text == "no latency could be judged: too few messages: 4 of 5"
+
+
 def test_what_xml_cannot_hold_is_replaced():
     text = 'a\x00b\x1b[31m<c>&"d" \ud800 \U0001f600'
     report = report_of(scenario=text, target=text, reasons=(text,), expect=(ExpectResult(text, 1.0, False),))

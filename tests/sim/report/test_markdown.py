@@ -14,7 +14,7 @@ def test_verdict_and_reasons_come_first():
     assert lines[0] == "## ❌ FAIL: room"
     assert lines[2] == (
         "The cluster is not what the scenario expects. "
-        "Run against cluster default, 1,999 clients, 12.5s, seed 7, 2026-11-23T05:00:00Z."
+        "Run against cluster default, 1,999 of 2,000 clients, 12.5s, seed 7, 2026-11-23T05:00:00Z."
     )
     assert lines[4] == "- delivery.lost == 0: was 31"
 

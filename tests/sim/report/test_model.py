@@ -57,7 +57,7 @@ def test_the_document_has_the_shape_that_is_promised():
     phase = document["phases"][0]
     assert list(phase) == ["name", "duration_s", "measure", "publish", "delivery", "latency_ms", "fanout"]
     assert (list(phase["delivery"]), list(phase["latency_ms"])) == (delivery, latency)
-    assert list(document["generator"]) == ["workers", "cpu_percent", "loop_lag_ms"]
+    assert list(document["generator"]) == ["workers", "cpu_percent", "loop_lag_ms", "overloaded", "broken"]
     assert list(document["nodes"][0]) == ["name", "pid", "cpu_s", "rss_bytes", "drops", "cpu_percent", "rss_max_bytes"]
     assert document["expect"] == [{"expr": "delivery.lost == 0", "value": 0.0, "pass": True}]
     assert document["series"][0]["at_s"] == 0

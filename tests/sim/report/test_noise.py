@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from sim.report.compare import compare_reports
 from sim.report.model import Change, PhaseReport, PublishReport, SeriesRow
-from sim.report.noise import ALPHA, MIN_SECONDS, rank_test, seconds_of
+from sim.report.noise import ALPHA, MIN_SECONDS, is_shifted, rank_test
 from tests.sim.report.samples import latency_of, run_of
 
 
-def compared(a, b):
-    return compare_reports(a, b, tolerance_percent=10.0, names=("a.json", "b.json"))
+def compared(a, b, tolerance=10.0):
+    return compare_reports(a, b, tolerance_percent=tolerance, names=("a.json", "b.json"))
 
 
 def verdict(comparison, name):
@@ -62,6 +62,14 @@ def test_equal_values_tell_nothing():
 def test_with_fewer_seconds_nothing_can_be_told_and_with_these_it_can():
     assert rank_test(range(MIN_SECONDS - 1), range(100, 100 + MIN_SECONDS - 1)) > ALPHA
     assert rank_test(range(MIN_SECONDS), range(100, 100 + MIN_SECONDS)) <= ALPHA
+
+
+def test_a_shift_has_a_direction():
+    low, high = range(6), range(10, 16)
+
+    assert (is_shifted(low, high, up=True), is_shifted(low, high, up=False)) == (True, False)
+    assert (is_shifted(high, low, up=True), is_shifted(high, low, up=False)) == (False, True)
+    assert not is_shifted(low, low, up=True)
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
@@ -125,11 +133,48 @@ def test_faster_is_better_by_the_same_rule():
     assert verdict(compared(slow, calm), "latency.p50") == (Change.BETTER, "")
 
 
-def test_a_short_run_says_that_it_is_too_short():
-    comparison = compared(run_with_seconds([5.0] * 4), run_with_seconds([50.0] * 4))
+@pytest.mark.parametrize("second", [[5.0] * 4, [7.0] * 4, [14.0] * 4, [50.0, 50.0, 50.0, 5.0]])
+def test_a_short_run_is_not_judged_by_a_tolerance_that_it_is_too_short_for(second):
+    comparison = compared(run_with_seconds([5.0] * 4), run_with_seconds(second))
 
-    assert not comparison.slower
-    assert verdict(comparison, "latency.p50") == (Change.SAME, "too short to tell: 4 s")
+    assert verdict(comparison, "latency.p50") == (Change.NOT_JUDGED, "too short to tell: 4 s")
+    assert (comparison.slower, comparison.unjudged, comparison.exit_code) == (False, "too short to tell: 4 s", 9)
+
+
+@pytest.mark.parametrize("length", [3, 4])
+def test_a_short_run_is_worse_when_it_is_three_times_as_slow_in_every_second(length):
+    comparison = compared(run_with_seconds([5.0] * length), run_with_seconds([16.0] * length))
+
+    assert verdict(comparison, "latency.p50") == (Change.WORSE, "")
+    assert (comparison.slower, comparison.unjudged, comparison.exit_code) == (True, "", 7)
+
+
+def test_a_short_run_is_better_by_the_same_rule():
+    comparison = compared(run_with_seconds([16.0] * 3), run_with_seconds([5.0] * 3))
+
+    assert verdict(comparison, "latency.p50") == (Change.BETTER, "")
+    assert (comparison.slower, comparison.unjudged) == (False, "")
+
+
+def test_two_seconds_tell_nothing_at_all():
+    comparison = compared(run_with_seconds([5.0] * 2), run_with_seconds([500.0] * 2), tolerance=1000.0)
+
+    assert verdict(comparison, "latency.p50") == (Change.NOT_JUDGED, "too short to tell: 2 s")
+    assert comparison.exit_code == 9
+
+
+def test_a_tolerance_that_a_short_run_can_answer_judges_it():
+    before = run_with_seconds([5.0] * 3)
+
+    assert compared(before, run_with_seconds([14.0] * 3), tolerance=200.0).exit_code == 0
+    assert compared(before, run_with_seconds([16.0] * 3), tolerance=200.0).exit_code == 7
+    assert compared(before, run_with_seconds([16.0] * 3), tolerance=400.0).exit_code == 0
+
+
+def test_deliveries_of_a_short_run_are_not_judged():
+    before, fewer = (run_with_seconds([5.0] * 4, delivered=[count] * 4) for count in (1000, 800))
+
+    assert verdict(compared(before, fewer), "delivery.deliveries_per_s")[0] is Change.NOT_JUDGED
 
 
 def test_fewer_deliveries_count_when_the_seconds_show_it():
@@ -139,14 +184,3 @@ def test_fewer_deliveries_count_when_the_seconds_show_it():
 
     assert verdict(compared(many, fewer), "delivery.deliveries_per_s") == (Change.WORSE, "")
     assert verdict(compared(many, gap), "delivery.deliveries_per_s")[0] is Change.SAME
-
-
-def test_only_whole_seconds_of_measured_phases_count():
-    rows = tuple(
-        SeriesRow(at_s, phase, 1, 1, 1) for at_s, phase in enumerate(("warmup", "warmup", "a", "a", "b", "b", ""))
-    )
-    phases = (PhaseReport("warmup", 1.5, False), PhaseReport("a", 2.5), PhaseReport("b", 1.5))
-    report = replace(run_of(5), series=rows, phases=phases)
-
-    assert [row.at_s for row in seconds_of(report)] == [2, 3, 4]
-    assert [row.at_s for row in seconds_of(report, "b")] == [4]

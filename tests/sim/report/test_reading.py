@@ -4,7 +4,7 @@ import pytest
 
 from sim.report.compare import compare_reports
 from sim.report.json import ReportError, dump, load_report
-from sim.report.model import SCHEMA_VERSION, RunReport, Verdict
+from sim.report.model import SCHEMA_VERSION, ExpectResult, RunReport, Verdict
 from sim.report.reading import read_report
 from tests.sim.report.samples import report_of
 
@@ -56,3 +56,14 @@ def test_an_expectation_that_no_version_knows_has_no_unit():
     document = {**LEAST, "expect": [{"expr": "moon.phase < 3", "value": 1.0, "pass": True}]}
 
     assert read_report(document).expect[0].unit == ""
+
+
+def test_units_of_expectations_come_back_for_parts_and_windows():
+    expect = (
+        ExpectResult("population.viewers.latency.p99 < 5s", 12.0, True, "ms"),
+        ExpectResult("publisher.chat.latency.p50 < 5s", 12.0, True, "ms"),
+        ExpectResult("delivery.lost_percent < 1% from 0ms to 2s after kill comet-1", 0.5, True, "%"),
+        ExpectResult("of.a.later.version < 3", 2.0, True, ""),
+    )
+
+    assert read_report(report_of(expect=expect).to_dict()).expect == expect

@@ -6,12 +6,15 @@ import pytest
 from rich.console import Console
 
 from sim.measure.histogram import Histogram
+from sim.report.compare import compare_reports
+from sim.report.hops import HOPS, HopStats, JobHopStats
 from sim.report.model import (
     ClientsReport,
     DeliveryReport,
     ExpectResult,
     FanoutReport,
     GeneratorReport,
+    HopsReport,
     LagStats,
     LatencyStats,
     NodeReport,
@@ -21,7 +24,8 @@ from sim.report.model import (
     SpreadStats,
     Verdict,
 )
-from sim.report.summary import RunSummary, sparkline, summary_text
+from sim.report.summary import ComparisonSummary, RunSummary, sparkline, summary_text
+from tests.sim.report.samples import report_of, run_of
 
 LATENCY = LatencyStats(600_000, 0.31, 1.52, 3.4, 4.9, 12.44, 31.0, 261.2)
 PUBLISH = PublishReport(1200, 3, 80.0, LagStats(0.1, 0.6, 2.3))
@@ -65,7 +69,7 @@ def test_the_verdict_is_the_first_word_and_the_reasons_follow():
     lines = summary_text(REPORT).splitlines()
 
     assert lines[0].startswith("FAIL  ")
-    assert "room against cluster default, 1,999 clients, 12s, seed 7" in lines[1]
+    assert "room against cluster default, 1,999 of 2,000 clients, 12s, seed 7" in lines[1]
     assert lines[2] == "- delivery.lost == 0: was 31"
 
 
@@ -141,6 +145,23 @@ def test_colour_adds_nothing_to_the_words():
     assert "\x1b" not in summary_text(REPORT)
 
 
+def test_a_narrow_terminal_loses_no_name_and_no_number():
+    hops = {hop: HopStats(9, 0.97, 1.5, 18.9) for hop in HOPS} | {"job": JobHopStats(9, 0.97, 1.5, 18.9)}
+    report = report_of(hops_ms=HopsReport(traced=9, **hops))
+    stream = io.StringIO()
+
+    RunSummary(report).render(Console(file=stream, width=40, highlight=False))
+
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 40
+    hops = lines[lines.index("Hops, in ms") + 1 :]
+    assert [line.split()[0] for line in hops[: len(HOPS) + 1]] == ["messages", *HOPS]
+    assert hops[1].split() == ["publish", "9", "0.97", "1.50", "18.9"]
+    delivery = " ".join(lines[lines.index("Delivery") + 1 :]).split()
+    assert " ".join(delivery).startswith(f"overall: expected {report.delivery.expected:,}, delivered")
+    assert "\u2026" not in stream.getvalue()
+
+
 def test_a_wide_terminal_keeps_the_columns_together():
     stream = io.StringIO()
 
@@ -166,3 +187,16 @@ def test_a_sparkline_shows_where_the_counts_are():
 
 def test_a_wide_bucket_leaves_no_gaps():
     assert " " not in sparkline([(1000, 100_000, 40), (100_001, 200_000, 3)], width=20)
+
+
+@pytest.mark.parametrize("width", [30, 44, 80, 200])
+def test_a_comparison_cuts_no_number_and_no_verdict_however_narrow_the_terminal_is(width):
+    found = compare_reports(run_of(10), run_of(20), tolerance_percent=10, names=("a.json", "b.json"))
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
+
+    ComparisonSummary(found).render(console)
+
+    text = " ".join(console.file.getvalue().split())
+    assert "…" not in text
+    for part in ("latency.p99", "worse", "10 ms", "20 ms", "+100%", "delivery.deliveries_per_s"):
+        assert part in text

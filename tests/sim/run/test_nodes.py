@@ -111,7 +111,7 @@ async def test_nodes_are_asked_at_each_whole_second_until_cancelled():
     samples = []
     asked = asyncio.Event()
 
-    async def sample():
+    async def sample(within_s):
         asked.set()
         return [NodeSample("core")]
 
@@ -129,7 +129,7 @@ async def test_nodes_are_asked_at_each_whole_second_until_cancelled():
 
 
 async def test_what_the_sampler_raises_ends_the_watching():
-    async def sample():
+    async def sample(within_s):
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):

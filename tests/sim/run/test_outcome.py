@@ -1,3 +1,4 @@
+import json
 from array import array
 from collections import Counter
 from dataclasses import replace
@@ -9,16 +10,21 @@ from sim.clients.swarm import SwarmResult
 from sim.measure.fanout import Arrivals, Reached
 from sim.measure.histogram import Histogram
 from sim.measure.ledger import Delivery, StreamLog
+from sim.report.headline import facts_line, verdict_line
 from sim.report.model import EventReport, Verdict
-from sim.run.messages import Health, Published, Result
+from sim.report.reading import read_report
+from sim.report.summary import summary_text
+from sim.run.messages import Health, Published, PublishProgress, Result
 from sim.run.nodes import NodeSample
 from sim.run.outcome import Outcome, judge_run
+from sim.run.process import WorkerDiedError, WorkerHungError
 from sim.scenario.expect import limit_to, parse_expectation
-from sim.scenario.scenario import Phase
+from sim.scenario.scenario import Phase, Population, Publisher, PublishTo, Scenario
 from tests.sim.kit import NOWHERE, scenario_of
 
 MS = 1_000_000
 S = 1_000_000_000
+DIED = WorkerDiedError("worker 1", -9, "")
 PHASES = (Phase("warmup", 1.0, measure=False), Phase("steady", 4.0), Phase("spike", 1.0, publish_factor=4.0))
 
 
@@ -108,6 +114,26 @@ def test_results_of_workers_are_added_up():
     assert (report.clients.connected, report.clients.failed, report.clients.connects_per_s) == (5, 1, 10.0)
 
 
+def test_a_run_that_expects_nothing_passes_and_its_reasons_say_what_was_lost():
+    lossy = [Delivery(expected=9, lost=9), Delivery(expected=40, lost=2, duplicated=1), Delivery(expected=20)]
+
+    report = judged(results=[result(deliveries=lossy, failures={"connection ended": 2})])
+
+    assert (report.verdict, report.exit_code) == (Verdict.PASS, 0)
+    assert report.reasons == (
+        "no expectation was given, and 2 messages were lost, 1 duplicated",
+        "2 clients: connection ended",
+    )
+
+
+def test_a_loss_within_what_was_expected_is_no_reason():
+    lossy = [Delivery(), Delivery(expected=40, lost=2), Delivery()]
+
+    report = judged(expect=["delivery.lost < 5"], results=[result(deliveries=lossy)])
+
+    assert (report.verdict, report.reasons) == (Verdict.PASS, ())
+
+
 def test_an_expectation_that_fails_is_the_first_reason_and_what_went_wrong_follows():
     report = judged(
         expect=["latency.p50 < 1ms", "delivery.lost == 0"],
@@ -131,7 +157,7 @@ def test_an_expectation_that_fails_is_the_first_reason_and_what_went_wrong_follo
         ({"published": published(lag_ms=80.0)}, "pushes began 80 ms late (p99), over 50 ms"),
         ({"published": None}, "the publisher did not finish its schedule"),
         ({"workers": 3}, "2 of 3 workers gave no result in time"),
-        ({"dead": ["worker 1 ended with exit code -9"]}, "the load generator broke: worker 1 ended with exit code -9"),
+        ({"dead": [DIED]}, "the load generator broke: worker 1 ended with exit code -9"),
     ],
     ids=["cpu", "worker lag", "publisher lag", "send lag", "no publisher", "silent workers", "dead worker"],
 )
@@ -145,9 +171,66 @@ def test_a_generator_that_did_not_keep_up_makes_the_run_invalid_whatever_was_exp
 
 
 def test_a_dead_process_is_the_only_thing_said_of_processes():
-    report = judged(dead=["worker 1 ended"], results=[], published=None, workers=2)
+    report = judged(dead=[DIED], results=[], published=None, workers=2)
 
-    assert report.reasons == ("the load generator broke: worker 1 ended",)
+    assert report.reasons == ("the load generator broke: worker 1 ended with exit code -9",)
+
+
+def test_what_died_with_a_worker_makes_no_expectation_fail_and_none_hold():
+    scenario = scenario_of(count=6, phases=PHASES)
+    lossy = [Delivery(), Delivery(expected=40, lost=4), Delivery(expected=20)]
+    found = [parse_expectation(text, PHASES) for text in ("delivery.lost == 0", "publish.errors == 0")]
+
+    report = judged(
+        scenario=replace(scenario, expect=tuple(found)), dead=[DIED], results=[result(deliveries=lossy)], workers=2
+    )
+
+    assert [(one.value, one.passed, one.reason) for one in report.expect] == [
+        (None, None, "not known: worker 1 died"),
+        (None, None, "not known: worker 1 died"),
+    ]
+    assert report.reasons == ("the load generator broke: worker 1 ended with exit code -9",)
+    assert verdict_line(report)[:2] == ("INVALID", "worker 1 died: no word on the cluster")
+    assert "3 of 6 clients" in facts_line(report)
+    # What the other one's clients got, and what was published, is known.
+    assert (report.publish.messages, report.delivery.expected, report.delivery.lost) == (30, 60, 4)
+    shown = summary_text(report)
+    assert "unknown  delivery.lost == 0" in shown
+    assert "not known: worker 1 died" in shown
+    assert "ok  " not in shown
+    assert "FAILED" not in shown
+
+
+def test_what_a_publisher_had_told_before_it_died_is_in_the_report():
+    told = PublishProgress(41, 2, 900, {(0, 0): 5, (0, 1): 36}, {(0, 1): 2})
+    hung = WorkerHungError("publisher", "nothing came from it for 10 s")
+
+    report = judged(dead=[hung], published=None, pushing=told, expect=["publish.errors == 0"], end_s=3.0)
+
+    assert (report.publish.messages, report.publish.errors, report.publish.rate_per_s) == (36, 2, 18.0)
+    assert report.expect[0].reason == "not known: publisher hung"
+    assert report.reasons[0] == "the load generator broke: publisher hung: nothing came from it for 10 s"
+    shown = " ".join(summary_text(report).split())
+    assert "Not known: the publisher hung, so nobody can tell what was to be delivered. Clients read 50 messages." in shown
+    assert "nothing was published" not in shown
+
+
+def test_an_invalid_run_that_was_no_bottleneck_is_not_called_one():
+    lagging, failed = judged(results=[result(lag_ms=80.0)]), judged(failed_events=["kill comet-1: no"])
+
+    assert verdict_line(lagging)[1] == "the load generator was the bottleneck: no word on the cluster"
+    assert verdict_line(failed)[1] == "the run did not go as planned: no word on the cluster"
+    assert [report.generator.overloaded for report in (lagging, failed)] == [True, False]
+
+
+def test_a_report_of_a_broken_run_is_read_back_as_it_was():
+    report = judged(dead=[DIED], expect=["delivery.lost == 0"], workers=2)
+
+    document = report.to_dict()
+
+    assert document["expect"] == [{"expr": "delivery.lost == 0", "value": None, "pass": None}]
+    assert document["generator"]["broken"] == ["worker 1 died"]
+    assert read_report(json.loads(json.dumps(document))) == report
 
 
 def sample(name="comet-1", *, pid=1, cpu_s=1.0, **drops):
@@ -384,3 +467,24 @@ def test_connections_that_ended_and_attempts_to_come_back_are_told():
         "4 clients: on their way back when the run ended",
         "14 attempts to come back: connect: refused",
     )
+
+
+@pytest.mark.parametrize(("rooms", "shares"), [(("r://1",), True), (("r://2",), False)])
+def test_of_publishers_that_share_a_target_nobody_knows_whose_messages_came(rooms, shares):
+    people = (Population("a", 2, rooms=("r://1",)), Population("b", 2, rooms=rooms))
+    publish = tuple(Publisher(PublishTo.ROOM, name, 1.0, name=f"to-{name}") for name in "ab")
+    logs = {0: StreamLog(), 1: StreamLog()}
+
+    report = judged(scenario=Scenario("t", 1, people, publish, PHASES), published=published(logs=logs))
+
+    first, second = report.publishers
+    assert (first.publish.messages, second.publish.messages) == (30, 0)
+    assert report.delivery.expected == 60
+    if shares:
+        assert (first.delivery, first.latency_ms, first.fanout) == (second.delivery, second.latency_ms, second.fanout)
+        assert (first.delivery, first.latency_ms, first.fanout) == (None, None, None)
+        assert first.reason == "it shares a target with to-b, and no message tells whose it is"
+        assert second.reason == "it shares a target with to-a, and no message tells whose it is"
+    else:
+        assert (first.delivery.expected, first.latency_ms.count, second.delivery.expected) == (60, 60, 0)
+        assert (first.reason, second.reason) == ("", "")

@@ -81,7 +81,7 @@ async def test_a_transport_nobody_listens_for_is_told_before_anything_runs():
 
     assert (caught.value.message, caught.value.hint) == (
         "cluster x has no comet that listens for wss",
-        "imctl up --tls",
+        "with --tls `imctl up` starts one that does",
     )
 
 
@@ -100,7 +100,7 @@ async def test_another_comet_has_to_be_there():
         await probe(scenario(people(Transport.TCP), events=[event]), Target("cluster x", (("h", 1),), (), ()))
 
     assert caught.value.message == "a.yaml:7:3: take_over with comet: other: cluster x has one comet for tcp"
-    assert caught.value.hint == "imctl up --comet 2"
+    assert caught.value.hint == "with --comet 2 `imctl up` starts two"
 
 
 async def test_a_source_has_to_be_an_address_of_this_machine():
