@@ -102,7 +102,7 @@ def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
         [program, "verify", "--man=no", "--recursive-errors=no", *map(str, tmp_path.glob("*.service"))],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
 

@@ -16,8 +16,9 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from imctl.bus.contract import Record
-from imctl.job.comet_queue import CometQueue, Push
+from imctl.job.comet_queue import CometQueue
 from imctl.job.config import JobConfig
+from imctl.job.push import Push
 from imctl.job.room_batch import RoomBatch, RoomBatcher
 from imctl.link.contract import Peer
 from imctl.link.methods import BROADCAST, BROADCAST_ROOM, PUSH_MSG

@@ -141,7 +141,7 @@ class DiscoveryNodes:
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as exc:
             self.leave(node)
             reason = str(exc) or type(exc).__name__
-            raise RegistryUnreachableError(f"registry {node}: {reason}", hint="is it running? see imctl ps") from exc
+            raise RegistryUnreachableError(f"registry {node}: {reason}", hint="is it running there?") from exc
 
 
 def _answer(status: int, body: bytes) -> Answer:

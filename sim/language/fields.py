@@ -108,9 +108,9 @@ class Read:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word most like this one, that is the one with the fewest slips; empty when none is near."""
+    """Return the known word most like this one, one that is a single slip away before any other; empty for none."""
     near = difflib.get_close_matches(word, list(known), n=5, cutoff=0.6)
-    return min(near, key=lambda one: _slips(word, one), default="")
+    return next((one for one in near if _slips(word, one) == 1), next(iter(near), ""))
 
 
 def _slips(a: str, b: str) -> int:

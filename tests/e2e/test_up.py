@@ -143,7 +143,7 @@ def test_a_banner_that_nobody_reads_ends_the_cluster(imctl: Imctl) -> None:
 
     process.wait(timeout=80)
 
-    assert process.returncode == 1
+    assert process.returncode == 141
     assert imctl.processes() == []
     assert not (imctl.folder / "default" / "state.json").exists()
 

@@ -20,12 +20,21 @@ def handlers():
         signal.signal(number, handler)
 
 
-async def ask(number, ending):
-    """Send a signal and wait until the loop has taken it."""
-    os.kill(os.getpid(), number)
-    async with asyncio.timeout(10):
-        while not ending.asked.is_set() and not ending.why:
+async def forever(ask=lambda ending: None, *, in_order=True, cleaned=None, told=None):
+    """Work until somebody ends it; `ask` is called in between, and again while it cleans up."""
+    with asked_to_end((told if told is not None else []).append) as ending:
+        if in_order:
+            ending.in_good_order()
+        try:
+            ask(ending)
+            await asyncio.Event().wait()
+        finally:
+            # Impatience does not disturb it.
+            for number in HANDLED:
+                ending.signalled(number)
             await asyncio.sleep(0)
+            if cleaned is not None:
+                cleaned.append(True)
 
 
 @pytest.mark.parametrize(
@@ -36,25 +45,19 @@ async def test_the_first_signal_asks_for_an_end_in_good_order(number, name):
 
     with asked_to_end(told.append) as ending:
         ending.in_good_order()
-        await ask(number, ending)
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(10):
+            await ending.asked.wait()
 
-    assert (ending.asked.is_set(), told, ending.why) == (True, [name], "")
+    assert (told, ending.why) == ([name], "")
 
 
 async def test_before_there_is_anything_to_report_the_first_one_ends_it_and_the_cleaning_up_goes_on():
     told, cleaned = [], []
+    work = forever(lambda _: os.kill(os.getpid(), signal.SIGTERM), in_order=False, cleaned=cleaned, told=told)
 
     with pytest.raises(RunInterruptedError, match="ended by SIGTERM before there was anything to report") as caught:
-        with asked_to_end(told.append) as ending:
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-                await asyncio.Event().wait()
-            finally:
-                # Impatience does not disturb it.
-                for number in HANDLED:
-                    ending.signalled(number)
-                await asyncio.sleep(0)
-                cleaned.append(True)
+        await work
 
     assert (told, cleaned) == ([], [True])
     assert exit_code(caught.value) == Exit.INTERRUPTED
@@ -62,31 +65,30 @@ async def test_before_there_is_anything_to_report_the_first_one_ends_it_and_the_
 
 
 async def test_the_second_ctrl_c_ends_it_at_once():
+    def twice(ending):
+        ending.signalled(signal.SIGINT)
+        ending.signalled(signal.SIGINT)
+
     with pytest.raises(RunInterruptedError, match="ended by Ctrl-C at once, without a report"):
-        with asked_to_end(lambda how: None) as ending:
-            ending.in_good_order()
-            ending.signalled(signal.SIGINT)
-            ending.signalled(signal.SIGINT)
-            await asyncio.Event().wait()
+        await forever(twice)
 
 
 async def test_a_signal_that_comes_to_the_process_and_to_its_group_is_one(monkeypatch):
     loop = asyncio.get_running_loop()
-    now_s = loop.time()
+    whys = []
 
-    with pytest.raises(RunInterruptedError, match="at once"):
-        with asked_to_end(lambda how: None) as ending:
-            monkeypatch.setattr(loop, "time", lambda: now_s)
-            ending.in_good_order()
+    def again(ending):
+        now_s = loop.time()
+        for later_s in (0.0, 0.9, 1.1):
+            monkeypatch.setattr(loop, "time", lambda later_s=later_s: now_s + later_s)
             ending.signalled(signal.SIGTERM)
-            ending.signalled(signal.SIGTERM)
-            once = ending.why
-            now_s += 1.5
-            ending.signalled(signal.SIGTERM)
-            monkeypatch.undo()
-            await asyncio.Event().wait()
+            whys.append(ending.why)
+        monkeypatch.undo()
 
-    assert once == ""
+    with pytest.raises(RunInterruptedError, match="ended by SIGTERM at once"):
+        await forever(again)
+
+    assert [bool(why) for why in whys] == [False, False, True]
 
 
 async def test_a_hang_up_that_is_ignored_stays_ignored():

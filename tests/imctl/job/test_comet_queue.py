@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from imctl.job.comet_queue import CometQueue, Push
+from imctl.job.comet_queue import CometQueue
 from imctl.job.config import JobConfig
+from imctl.job.push import Push
 from imctl.link.contract import PeerError, PeerGoneError, PeerUnavailableError
 from imctl.link.methods import BROADCAST_ROOM, PUSH_MSG, Method
 from imctl.link.unary import UnaryPeer
@@ -180,6 +181,21 @@ async def test_a_comet_that_left_the_registry_takes_its_queue_along():
     assert sorted(bench.done) == [1, 2, 3]
     assert bench.drops.nonzero() == {"job.comet_unavailable": 3}
     assert bench.queue.waiting == bench.queue.waiting_bytes == bench.queue.in_flight == 0
+
+
+@pytest.mark.parametrize("outcome", [None, gone(), PeerError("no")], ids=["answered", "gone", "refused"])
+async def test_what_has_gathered_behind_the_last_call_to_a_comet_that_left_is_done_too(outcome):
+    bench = Bench(RoomPeer())
+    for number in range(2):
+        bench.queue.put(room_push(done=lambda number=number: bench.done.append(number)))
+
+    bench.queue.close(drop=True)
+    bench.peer.end(bench.peer.futures[0], outcome)
+    await asyncio.sleep(0)
+
+    assert sorted(bench.done) == [0, 1]
+    assert bench.drops.nonzero()["job.comet_unavailable"] >= 1
+    assert bench.queue.waiting == bench.queue.in_flight == 0
 
 
 async def test_a_job_that_stops_leaves_undone_what_waits():

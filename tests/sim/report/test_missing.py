@@ -14,7 +14,13 @@ from tests.sim.report.samples import report_of
 def broken(*processes):
     expect = ExpectResult("delivery.lost == 0", None, None, "", f"not known: {', '.join(processes)}")
     generator = GeneratorReport(2, broken=processes)
-    return replace(report_of(), verdict=Verdict.INVALID, generator=generator, expect=(expect,), reasons=(f"it broke: {processes[0]}",))
+    return replace(
+        report_of(),
+        verdict=Verdict.INVALID,
+        generator=generator,
+        expect=(expect,),
+        reasons=(f"it broke: {processes[0]}",),
+    )
 
 
 def test_without_its_publisher_a_run_does_not_know_what_was_to_be_delivered():

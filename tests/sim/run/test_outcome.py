@@ -211,7 +211,9 @@ def test_what_a_publisher_had_told_before_it_died_is_in_the_report():
     assert report.expect[0].reason == "not known: publisher hung"
     assert report.reasons[0] == "the load generator broke: publisher hung: nothing came from it for 10 s"
     shown = " ".join(summary_text(report).split())
-    assert "Not known: the publisher hung, so nobody can tell what was to be delivered. Clients read 50 messages." in shown
+    assert (
+        "Not known: the publisher hung, so nobody can tell what was to be delivered. Clients read 50 messages." in shown
+    )
     assert "nothing was published" not in shown
 
 
