@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from imctl.bus.url import parse_bus_url
 from imctl.sentinel_url import SentinelUrl
 
 __all__ = ["MasterSearch"]
@@ -33,8 +35,34 @@ class MasterSearch(Sentinel):
             # The next sentinel is asked instead.
             "retry": Retry(NoBackoff(), 0),
         }
+        self.at = at
         connecting = {"db": at.db, **at.login, **at.tls, **master}
         super().__init__(at.hosts, sentinel_kwargs=asking, **connecting)  # type: ignore[no-untyped-call]  # it has no types
+
+    @classmethod
+    def of_url(cls, url: str, what: str, *, timeout_s: float, **master: Any) -> MasterSearch:
+        """Return the search that a URL describes.
+
+        Args:
+            url: Such as `redis+sentinel://HOST/MASTER`.
+            what: What it is the URL of, for errors.
+            timeout_s: As for the class.
+            master: Likewise. Any: redis-py's.
+
+        Raises:
+            ConfigError: something in it is missing or not acceptable.
+        """
+        parsed = parse_bus_url(url, what)
+        at = SentinelUrl.parse(parsed)
+        for name in at.tls:
+            parsed.text(name)
+        parsed.done()
+        return cls(at, timeout_s=timeout_s, **master)
+
+    def client(self) -> Redis:
+        """Return a client of whoever is the master."""
+        found: Redis = self.master_for(self.at.master)
+        return found
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return host and port that the first sentinel that knows a master gives.

@@ -194,12 +194,9 @@ def redis_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisNodes
     """A running Redis Cluster, one a worker; it stays as it is."""
     from tests.services.redis_cluster import RedisNodes
 
-    nodes = RedisNodes(require_program("redis-server", "redis-server"), tmp_path_factory.mktemp("redis-cluster"))
-    try:
-        nodes.start()
+    program = require_program("redis-server", "redis-server")
+    with RedisNodes(program, tmp_path_factory.mktemp("redis-cluster")).running() as nodes:
         yield nodes
-    finally:
-        nodes.stop()
 
 
 @pytest.fixture

@@ -218,9 +218,6 @@ class Comet:
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            # When the process stood still, timers are due before sockets are read: clients whose heartbeats wait there
-            # must not be ended for our own pause.
-            await asyncio.sleep(0)
             self.sessions.end_overdue()
             if self.sessions.logic_came_back():
                 self._spawn("announce", self.sessions.announce())

@@ -15,7 +15,7 @@ from imctl.errors import ConfigError
 from imctl.messages.contract import Limits, MessageLog
 from imctl.messages.sqlite import SqliteLog
 from imctl.redis_cluster.url import CLUSTER_SCHEMES
-from imctl.sentinel_url import SENTINEL_SCHEMES, SentinelUrl
+from imctl.sentinel_url import SENTINEL_SCHEMES
 from imctl.store.factory import hide_password
 
 if TYPE_CHECKING:
@@ -198,13 +198,8 @@ def _open_sentinel(url: str, limits: Limits) -> RedisLog:
     from imctl.messages.redis import RedisLog
     from imctl.sentinel import MasterSearch
 
-    parsed = parse_bus_url(url, "message store")
-    at = SentinelUrl.parse(parsed)
-    for name in at.tls:
-        parsed.text(name)
-    parsed.done()
-    search = MasterSearch(at, timeout_s=_CONNECT_TIMEOUT_S, **_client_arguments())
-    return RedisLog(search.master_for(at.master), url=at.shown, limits=limits, on_close=search.close)
+    search = MasterSearch.of_url(url, "message store", timeout_s=_CONNECT_TIMEOUT_S, **_client_arguments())
+    return RedisLog(search.client(), url=search.at.shown, limits=limits, on_close=search.close)
 
 
 def _open_cluster(url: str, limits: Limits) -> ClusterLog:

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
 from imctl.redis_cluster.url import CLUSTER_SCHEMES
-from imctl.sentinel_url import SENTINEL_SCHEMES, SentinelUrl
+from imctl.sentinel_url import SENTINEL_SCHEMES
 from imctl.store.contract import SessionStore
 from imctl.store.memory import MemoryStore
 
@@ -124,13 +124,8 @@ def _open_sentinel(url: str, expire_s: float) -> SessionStore:
     from imctl.sentinel import MasterSearch
     from imctl.store.redis import RedisStore
 
-    parsed = parse_bus_url(url, "session store")
-    at = SentinelUrl.parse(parsed)
-    for name in at.tls:
-        parsed.text(name)
-    parsed.done()
-    search = MasterSearch(at, timeout_s=_CONNECT_TIMEOUT_S, **_client_arguments())
-    return RedisStore(search.master_for(at.master), url=at.shown, expire_s=expire_s, on_close=search.close)
+    search = MasterSearch.of_url(url, "session store", timeout_s=_CONNECT_TIMEOUT_S, **_client_arguments())
+    return RedisStore(search.client(), url=search.at.shown, expire_s=expire_s, on_close=search.close)
 
 
 def _open_cluster(url: str, expire_s: float) -> SessionStore:

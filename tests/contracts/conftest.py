@@ -32,12 +32,8 @@ def valkey_url(valkey_server: Program) -> str:
 def valkey_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisNodes]:
     """A cluster of the Valkey that a goim cluster brings along, one a worker."""
     folder = tmp_path_factory.mktemp("valkey-cluster")
-    nodes = RedisNodes(program_of(ServiceSpec("valkey", 0), 0, folder)[0][0], folder)
-    try:
-        nodes.start()
+    with RedisNodes(program_of(ServiceSpec("valkey", 0), 0, folder)[0][0], folder).running() as nodes:
         yield nodes
-    finally:
-        nodes.stop()
 
 
 @pytest.fixture

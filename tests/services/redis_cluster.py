@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -85,6 +85,15 @@ class RedisNodes:
             self.ask(node, "CONFIG", "SET", "cluster-node-timeout", _NEVER_MS)
         self.wait_until(lambda: all(self.is_ok(node) for node in self.nodes))
         self.wait_until(lambda: all(self._has_link(replica) for replica in self.nodes[3:]))
+
+    @contextmanager
+    def running(self) -> Iterator[RedisNodes]:
+        """Start them, and end those that started whatever happens."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """End all."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from imctl.bus.contract import Bus, BusError, Record, Subscription
 from imctl.bus.factory import open_bus
 from tests.services.brokers import until
 from tests.services.conftest import Broker
+from tests.services.load import BusLoad
 
 
 @asynccontextmanager
@@ -56,50 +56,29 @@ def in_order(records: list[Record]) -> bool:
 
 @pytest.mark.parametrize("away_s", [1.0, pytest.param(10.0, marks=pytest.mark.soak)])
 async def test_nothing_published_is_lost_when_the_broker_goes_and_comes_back_under_load(broker: Broker, away_s: float):
-    taken: set[bytes] = set()
-    unknown: set[bytes] = set()
-
-    async def publish(publisher: int, bus: Bus) -> None:
-        for i in itertools.count():
-            value = b"%d" % (publisher * 1_000_000 + i)
-            try:
-                await bus.publish(f"key-{publisher}", value)
-                taken.add(value)
-            except BusError:
-                unknown.add(value)
-            if stopping.is_set():
-                return
-            await asyncio.sleep(0.001)
-
-    stopping = asyncio.Event()
-    received: list[Record] = []
-
-    async def take(subscription: Subscription) -> None:
-        while True:
-            records = await subscription.receive()
-            received.extend(records)
-            await subscription.ack(records)
+    load = BusLoad()
+    taken = load.taken
 
     async with opened(broker.url, timeout_s=100) as logic, opened(broker.url) as job:
-        taking = asyncio.create_task(take(await job.subscribe("g")))
-        publishing = [asyncio.create_task(publish(i, logic)) for i in range(4)]
+        taking = asyncio.create_task(load.receive(await job.subscribe("g")))
+        publishing = [asyncio.create_task(load.publish(logic, i)) for i in range(4)]
         async with asyncio.timeout(90):
-            await until(lambda: len(received) >= 200)
+            await until(lambda: len(load.records) >= 200)
             await asyncio.to_thread(broker.stop)
             await asyncio.sleep(away_s)
             before = len(taken)
             await asyncio.to_thread(broker.start)
             await until(lambda: len(taken) >= before + 200)
-            stopping.set()
+            load.stopping.set()
             await asyncio.gather(*publishing)
-            await until(lambda: taken <= {record.value for record in received})
+            await until(lambda: taken <= load.received)
         taking.cancel()
         await asyncio.wait((taking,))
 
-    assert {record.value for record in received} <= taken | unknown
-    assert in_order(received)
+    assert load.received <= taken | load.unknown
+    assert in_order(load.records)
     # What was under way when it went is unknown; all the rest waited for it.
-    assert len(unknown) <= 4
+    assert len(load.unknown) <= 4
 
 
 async def test_publish_gives_up_in_time_while_the_broker_is_away(broker: Broker):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from imctl.bus.contract import Bus, BusError, Record, Subscription
 from imctl.bus.factory import open_bus
 from imctl.cluster.tls import self_signed
 from imctl.messages.contract import Limits, Offer
@@ -18,17 +16,15 @@ from imctl.store.contract import SessionStore, StoreError
 from imctl.store.factory import open_store
 from tests.conftest import require_program
 from tests.services.brokers import Program, until
+from tests.services.load import BusLoad
 from tests.services.redis_cluster import PASSWORD, RedisNodes, closing
 
 
 @pytest.fixture
 def replicated_nodes(tmp_path: Path) -> Iterator[RedisNodes]:
-    nodes = RedisNodes(require_program("redis-server", "redis-server"), tmp_path, replicas=True)
-    try:
-        nodes.start()
+    program = require_program("redis-server", "redis-server")
+    with RedisNodes(program, tmp_path, replicas=True).running() as nodes:
         yield nodes
-    finally:
-        nodes.stop()
 
 
 async def on_replicas(nodes: RedisNodes, node: Program) -> None:
@@ -78,32 +74,11 @@ async def test_sessions_and_messages_are_there_after_a_fail_over(replicated_node
 @pytest.mark.soak
 async def test_a_bus_loses_nothing_that_was_replicated_and_goes_on_after_a_fail_over(replicated_nodes: RedisNodes):
     nodes = replicated_nodes
-    records: list[Record] = []
-    taken: set[bytes] = set()
-    unknown: set[bytes] = set()
-    stopping = asyncio.Event()
-
-    async def receive(job: Subscription) -> None:
-        while True:
-            got = await job.receive()
-            records.extend(got)
-            await job.ack(got)
-
-    async def publish(bus: Bus, publisher: int) -> None:
-        for i in itertools.count():
-            value = b"%d" % (publisher * 1_000_000 + i)
-            try:
-                await bus.publish(f"key-{publisher}", value)
-                taken.add(value)
-            except BusError:
-                unknown.add(value)
-            if stopping.is_set():
-                return
-            await asyncio.sleep(0.001)
-
+    load = BusLoad()
+    taken = load.taken
     async with closing(open_bus(nodes.url("lease_s=1&timeout_s=30"))) as bus:
-        receiving = asyncio.create_task(receive(await bus.subscribe("g")))
-        publishing = [asyncio.create_task(publish(bus, i)) for i in range(4)]
+        receiving = asyncio.create_task(load.receive(await bus.subscribe("g")))
+        publishing = [asyncio.create_task(load.publish(bus, i)) for i in range(4)]
         await until(lambda: len(taken) >= 200)
         kept = set(taken)
         master = nodes.owner("{goim-push-topic}:0")
@@ -111,17 +86,17 @@ async def test_a_bus_loses_nothing_that_was_replicated_and_goes_on_after_a_fail_
         await asyncio.to_thread(nodes.fail_over, master)
         before = set(taken)
         await until(lambda: len(taken) >= len(before) + 200)
-        stopping.set()
+        load.stopping.set()
         await asyncio.gather(*publishing)
-        await until(lambda: taken - before <= {record.value for record in records})
+        await until(lambda: taken - before <= load.received)
         receiving.cancel()
         await asyncio.wait((receiving,))
 
     # What the old master took in its last moment, and had not passed on, may be gone with it.
-    lost = taken - {record.value for record in records}
+    lost = taken - load.received
     assert not lost & kept
     assert len(lost) <= 40, "more than replication can be behind on loopback"
-    assert len(unknown) <= 8
+    assert len(load.unknown) <= 8
 
 
 @pytest.mark.soak

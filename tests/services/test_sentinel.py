@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from imctl.bus.contract import BusError, Record
+from imctl.bus.contract import BusError
 from imctl.bus.factory import open_bus
 from imctl.cluster.tls import self_signed
 from imctl.messages.contract import Limits, Offer
@@ -19,6 +18,7 @@ from imctl.store.contract import StoreError
 from imctl.store.factory import open_store
 from tests.conftest import require_program
 from tests.services.brokers import until
+from tests.services.load import BusLoad
 from tests.services.sentinels import PASSWORD, SentinelSet
 
 
@@ -72,55 +72,35 @@ async def test_sessions_and_messages_are_there_after_a_fail_over(redis_set: Sent
 async def test_a_bus_loses_nothing_that_was_replicated_and_goes_on_after_a_fail_over(redis_set: SentinelSet):
     bus = open_bus(redis_set.url("lease_s=1&timeout_s=60"))
     job = await bus.subscribe("g")
-    records: list[Record] = []
-    taken: set[bytes] = set()
-    unknown: set[bytes] = set()
-    stopping = asyncio.Event()
+    load = BusLoad()
+    taken = load.taken
 
-    async def receive() -> None:
-        while True:
-            got = await job.receive()
-            records.extend(got)
-            await job.ack(got)
-
-    async def publish(publisher: int) -> None:
-        for i in itertools.count():
-            value = b"%d" % (publisher * 1_000_000 + i)
-            try:
-                await bus.publish(f"key-{publisher}", value)
-                taken.add(value)
-            except BusError:
-                unknown.add(value)
-            if stopping.is_set():
-                return
-            await asyncio.sleep(0.001)
-
-    receiving = asyncio.create_task(receive())
-    publishing = [asyncio.create_task(publish(i)) for i in range(4)]
+    receiving = asyncio.create_task(load.receive(job))
+    publishing = [asyncio.create_task(load.publish(bus, i)) for i in range(4)]
     await until(lambda: len(taken) >= 200)
-    stopping.set()
+    load.stopping.set()
     await asyncio.gather(*publishing)
     await replicated(redis_set)
     kept = set(taken)
 
-    stopping.clear()
-    publishing = [asyncio.create_task(publish(i + 10)) for i in range(4)]
+    load.stopping.clear()
+    publishing = [asyncio.create_task(load.publish(bus, i + 10)) for i in range(4)]
     await until(lambda: len(taken) >= len(kept) + 100)
     await redis_set.fail_over()
     before = set(taken)
     await until(lambda: len(taken) >= len(before) + 200)
-    stopping.set()
+    load.stopping.set()
     await asyncio.gather(*publishing)
-    await until(lambda: taken - before <= {record.value for record in records})
+    await until(lambda: taken - before <= load.received)
     receiving.cancel()
     await asyncio.wait((receiving,))
     await bus.close()
 
     # What the old master took in its last moment, and had not passed on, may be gone with it.
-    lost = taken - {record.value for record in records}
+    lost = taken - load.received
     assert not lost & kept
     assert len(lost) <= 40, "more than replication can be behind on loopback"
-    assert len(unknown) <= 8
+    assert len(load.unknown) <= 8
     assert PASSWORD not in bus.url
 
 
