@@ -1,5 +1,4 @@
 from collections import Counter
-from time import monotonic_ns
 
 import pytest
 from hypothesis import given, settings
@@ -8,48 +7,11 @@ from hypothesis import strategies as st
 from protocol.frame import pack_frame
 from protocol.operation import Operation
 from protocol.websocket import ClientUpgrade, parse_upgrade, serialize_message, serialize_upgrade_response
-from sim.clients.client import SimClient
 from sim.clients.memo import CODE_BITS
-from tests.sim.kit import (
-    ALL,
-    AUTH_REPLY,
-    ROOM,
-    FakeTransport,
-    join,
-    joined_swarm,
-    latencies,
-    message,
-    scenario_of,
-    swarm_of,
-    totals,
-    wire,
-)
-
-FOREIGN = 9
-"""A stream that no client is a member of."""
+from tests.sim.clients.books import FOREIGN, books, counts, cut
+from tests.sim.kit import ALL, AUTH_REPLY, ROOM, FakeTransport, joined_swarm, message, scenario_of, swarm_of, wire
 
 HEARTBEAT_REPLY = pack_frame(Operation.HEARTBEAT_REPLY, b"\0\0\0\1")
-
-
-def books(client):
-    """Return what a client has seen, by stream, in a form that does not depend on how it came about."""
-    seen = {}
-    for stream, cursor in client.close_books().items():
-        unseen = {number for low, high in cursor.unseen(0, cursor.next) for number in range(low, high)}
-        seen[stream] = set(range(cursor.next)) - unseen
-    return seen
-
-
-def counts(swarm):
-    swarm.settle()
-    total = totals(swarm)[0]
-    return {
-        "delivered": swarm.delivered,
-        "recorded": sum(histogram.count for histogram in latencies(swarm)),
-        "duplicated": total.duplicated,
-        "unexpected": total.unexpected,
-        "late": swarm.tallies[0].late,
-    }
 
 
 def told_slowly(arrivals):
@@ -113,12 +75,6 @@ def units_of(groups, *, ws):
     return [wire([message(stream, sequence) for stream, sequence in group], ws=ws) for group in groups]
 
 
-def cut(data, places):
-    places = sorted({place % (len(data) + 1) for place in places})
-    pieces = [data[low:high] for low, high in zip([0, *places], [*places, len(data)], strict=True)]
-    return [piece for piece in pieces if piece]
-
-
 @pytest.mark.parametrize("ws", [False, True], ids=["tcp", "ws"])
 @settings(max_examples=300)
 @given(groups=arrivals(), places=st.lists(st.integers(0, 4000), max_size=12), later=arrivals())
@@ -165,87 +121,6 @@ def test_the_auth_reply_and_answers_may_be_cut_and_come_with_messages(ws, places
     assert counts(swarm)["recorded"] == 2
 
 
-def slow_calls(monkeypatch):
-    """Count the chunks that do not take the fast path, by client."""
-    calls = Counter()
-    original = SimClient._receive
-
-    def counting(self, data, chunk, now):
-        calls[self] += 1
-        original(self, data, chunk, now)
-
-    monkeypatch.setattr(SimClient, "_receive", counting)
-    return calls
-
-
-@pytest.mark.parametrize("batch", [1, 5])
-@pytest.mark.parametrize("ws", [False, True], ids=["tcp", "ws"])
-def test_only_the_first_client_decodes_a_chunk(monkeypatch, ws, batch):
-    swarm = joined_swarm(scenario_of(count=10, ws=ws))
-    calls = slow_calls(monkeypatch)
-    chunks = [wire([message(ROOM, first + i) for i in range(batch)], ws=ws) for first in range(0, 20 * batch, batch)]
-
-    for chunk in chunks:
-        for client in swarm.clients:
-            client.data_received(chunk)
-
-    # The other clients' first chunk is where their cursor begins.
-    assert [calls[client] for client in swarm.clients] == [len(chunks)] + [1] * 9
-    assert counts(swarm)["delivered"] == 10 * 20 * batch
-
-
-def test_a_gap_a_copy_and_a_swap_leave_the_fast_path_and_are_seen():
-    swarm = joined_swarm(scenario_of(count=4))
-    good, loses, repeats, swaps = swarm.clients
-    chunks = [wire([message(ROOM, number)], ws=False) for number in range(10)]
-
-    for client, order in (
-        (good, range(10)),
-        (loses, [0, 1, 2, 3, 5, 6, 7, 8, 9]),
-        (repeats, [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9]),
-        (swaps, [0, 1, 2, 4, 3, 5, 6, 7, 8, 9]),
-    ):
-        for number in order:
-            client.data_received(chunks[number])
-
-    assert books(good) == books(repeats) == books(swaps) == {ROOM: set(range(10))}
-    assert books(loses) == {ROOM: set(range(10)) - {4}}
-    total = counts(swarm)
-    assert (total["delivered"], total["duplicated"]) == (39, 1)
-    assert total["late"] == {(ROOM, 3, 4): 1}
-
-
-def test_after_a_gap_the_fast_path_is_taken_again(monkeypatch):
-    swarm = joined_swarm(scenario_of(count=2))
-    chunks = [wire([message(ROOM, number)], ws=False) for number in range(50)]
-    for chunk in chunks:
-        swarm.clients[0].data_received(chunk)
-    calls = slow_calls(monkeypatch)
-
-    for number, chunk in enumerate(chunks):
-        if number != 20:
-            swarm.clients[1].data_received(chunk)
-
-    assert calls[swarm.clients[1]] == 2
-
-
-def test_a_chunk_of_no_single_run_is_counted_where_half_a_frame_waits():
-    # Neither the chunk nor the client has a place in a stream then, which is no match.
-    swarm = joined_swarm(scenario_of(count=2))
-    first, second = swarm.clients
-    gap = wire([message(ROOM, 0), message(ROOM, 2)], ws=False)
-    frame = wire([message(ROOM, 5)], ws=False)
-    first.data_received(gap)
-
-    second.data_received(gap)
-    second.data_received(gap)
-    second.data_received(frame[:20])
-    second.data_received(frame[20:] + wire([message(ROOM, 6)], ws=False))
-
-    assert books(second) == {ROOM: {0, 2, 5, 6}}
-    assert counts(swarm)["duplicated"] == 2
-
-
 def test_a_push_to_a_room_of_others_is_unexpected_for_each_who_gets_it():
     swarm = joined_swarm(scenario_of(count=2, rooms=("live://1", "live://2")))
     theirs = wire([message(1, 0)], ws=False)  # stream 1 is live://2, of client 1
@@ -264,28 +139,6 @@ def test_messages_of_another_run_and_of_nobody_are_no_deliveries():
     swarm.clients[0].data_received(wire([message(ROOM, 0, run=8)], ws=False) + pack_frame(1000, b"hello"))
 
     assert (swarm.foreign, counts(swarm)["delivered"]) == (2, 0)
-
-
-@pytest.mark.parametrize("shared", [False, True], ids=["slow path", "fast path"])
-def test_latency_is_recorded_within_one_percent(shared):
-    swarm = joined_swarm(scenario_of(count=200))
-    if shared:
-        for client in swarm.clients:
-            client.data_received(wire([message(ROOM, 0, monotonic_ns())], ws=False))
-        swarm.settle()
-        swarm.tallies[0].latency.clear()
-    began_ns = monotonic_ns()
-    chunk = wire([message(ROOM, 1, began_ns - 50_000_000)], ws=False)
-
-    for client in swarm.clients:
-        client.data_received(chunk)
-
-    ended_ns = monotonic_ns()
-    swarm.settle()
-    [latency] = latencies(swarm)
-    assert latency.count == 200
-    assert latency.min_ns >= 50_000_000
-    assert latency.max_ns <= (50_000_000 + ended_ns - began_ns) * 1.01
 
 
 def test_bytes_of_no_protocol_end_the_connection_and_are_told():
@@ -358,143 +211,6 @@ def test_a_place_in_a_stream_survives_a_switch_to_another_and_back():
     assert counts(swarm)["late"] == {}
 
 
-TWO_ROOMS = {"count": 2, "rooms": ("live://1", "live://2")}
-ROOM_1, ROOM_2 = 0, 1
-MOVED = pack_frame(Operation.CHANGE_ROOM_REPLY, b"live://2")
-
-
-@pytest.mark.parametrize("ws", [False, True], ids=["tcp", "ws"])
-def test_an_answer_to_a_change_of_room_may_come_between_messages_of_both_rooms_in_one_chunk(ws):
-    swarm = joined_swarm(scenario_of(**TWO_ROOMS, ws=ws))
-    client = swarm.clients[0]
-    reply = serialize_message(MOVED) if ws else MOVED
-    client.data_received(wire([message(ROOM_1, 0)], ws=ws))
-
-    client.change_room("live://2")
-    client.data_received(wire([message(ROOM_1, 1), message(ROOM_2, 0)], ws=ws))
-    client.data_received(wire([message(ROOM_1, 2)], ws=ws) + reply + wire([message(ROOM_2, 1)], ws=ws))
-    client.data_received(wire([message(ROOM_1, 3)], ws=ws))  # it was meant to be sent before the answer came
-
-    assert counts(swarm)["unexpected"] == 0
-    assert books(client) == {ROOM_1: {0, 1, 2, 3}, ROOM_2: {0, 1}}
-
-
-def test_the_old_room_is_unexpected_after_the_move_also_where_the_chunk_is_known():
-    swarm = joined_swarm(scenario_of(count=4, rooms=("live://1", "live://2")))
-    moves, stays = swarm.clients[0], swarm.clients[2]  # both of live://1
-    first = wire([message(ROOM_1, 0)], ws=False)
-    for client in (stays, moves):
-        client.data_received(first)
-    moves.change_room("live://2")
-    moves.data_received(MOVED)
-    after = wire([message(ROOM_1, 1, monotonic_ns())], ws=False)
-
-    for client in (stays, moves):
-        client.data_received(after)
-
-    assert counts(swarm)["unexpected"] == 1
-    assert books(moves) == {ROOM_1: {0}}
-    assert books(stays) == {ROOM_1: {0, 1}}
-
-
-def test_a_chunk_with_a_message_of_the_room_it_left_behind_does_not_move_another_cursor():
-    swarm = joined_swarm(scenario_of(**TWO_ROOMS))
-    client = swarm.clients[0]
-    for sequence in range(9):
-        client.data_received(wire([message(ROOM_1, sequence)], ws=False))
-    client.change_room("live://2")
-    client.data_received(MOVED)
-
-    client.data_received(wire([message(ROOM_2, 0), message(ROOM_1, 9, monotonic_ns())], ws=False))
-    client.data_received(wire([message(ROOM_2, 1)], ws=False))
-
-    assert books(client) == {ROOM_1: set(range(9)), ROOM_2: {0, 1}}
-    assert counts(swarm)["unexpected"] == 1
-
-
-def test_back_in_a_room_the_fast_path_is_taken_again(monkeypatch):
-    swarm = joined_swarm(scenario_of(count=4, rooms=("live://1", "live://2")))
-    moves, stays = swarm.clients[0], swarm.clients[2]
-    for room in ("live://2", "live://1"):
-        moves.change_room(room)
-        moves.data_received(MOVED)
-    chunks = [wire([message(ROOM_1, number)], ws=False) for number in range(20)]
-    for chunk in chunks:
-        stays.data_received(chunk)
-    calls = slow_calls(monkeypatch)
-
-    for chunk in chunks:
-        moves.data_received(chunk)
-
-    assert calls[moves] == 1
-    assert books(moves) == {ROOM_1: set(range(20))}
-
-
-def stays_of(client):
-    return [(stay.stream, stay.until_ns is None, stay.by_will) for stay in client.memberships()]
-
-
-def test_a_connection_that_ends_during_a_move_left_the_room_by_will_and_the_rest_not():
-    swarm = joined_swarm(scenario_of(**TWO_ROOMS))
-    client = swarm.clients[0]
-    client.change_room("live://2")
-
-    client.connection_lost(None)
-
-    assert stays_of(client) == [(ROOM_1, False, True), (2, False, False)]
-    assert stays_of(client) == [(ROOM_1, False, True), (2, False, False)]  # however often it is asked
-
-
-def test_out_of_every_room_and_into_one_that_nobody_publishes_to_there_is_nothing_to_expect():
-    for room in ("", "live://99"):
-        swarm = joined_swarm(scenario_of(**TWO_ROOMS))
-        client = swarm.clients[0]
-        client.change_room(room)
-        client.data_received(MOVED)
-
-        assert client.streams == (2,)
-        assert stays_of(client) == [(ROOM_1, False, True), (2, True, False)]
-
-
-def test_an_answer_to_no_request_moves_nobody():
-    swarm = joined_swarm(scenario_of(**TWO_ROOMS))
-
-    swarm.clients[0].data_received(MOVED)
-
-    assert (swarm.foreign, swarm.clients[0].members) == (1, None)
-
-
-def test_who_comes_back_is_in_its_first_room_and_knows_what_it_has_seen():
-    swarm = joined_swarm(scenario_of(**TWO_ROOMS))
-    old = swarm.clients[0]
-    old.data_received(wire([message(ROOM_1, 0)], ws=False))
-    old.change_room("live://2")
-    old.data_received(MOVED)
-    old.connection_lost(None)
-
-    new = swarm.renew(old)
-    join(new)
-    new.data_received(wire([message(ROOM_1, 0), message(ROOM_1, 5)], ws=False))
-
-    assert new.streams == new.plan.streams
-    assert books(new) == {ROOM_1: {0, 5}}
-    assert counts(swarm)["duplicated"] == 1
-    ended = [(ROOM_1, False, True), (2, False, False), (ROOM_2, False, False)]
-    assert stays_of(new) == [*ended, (ROOM_1, True, False), (2, True, False)]
-
-
-def test_what_failed_to_come_back_keeps_what_was_before():
-    swarm = joined_swarm(scenario_of(count=1))
-    swarm.clients[0].leave()
-    before = stays_of(swarm.clients[0])
-
-    for _ in range(3):
-        swarm.renew(swarm.clients[0])
-
-    assert stays_of(swarm.clients[0]) == before == [(ROOM, False, True), (ALL, False, True)]
-    assert swarm.alive == 0
-
-
 def test_a_connection_that_has_ended_is_not_kept():
     swarm = joined_swarm(scenario_of(count=1))
     client = swarm.clients[0]
@@ -517,18 +233,3 @@ def test_heartbeats_and_reading_of_who_is_gone_do_no_harm():
     client.send(Operation.HEARTBEAT)
 
     assert not client.is_in
-
-
-def test_a_chunk_that_the_memo_has_forgotten_is_counted_in_no_old_book(monkeypatch):
-    monkeypatch.setattr("sim.clients.memo._CAPACITY", 1)
-    swarm = joined_swarm(scenario_of(count=4))
-    one, two, three, four = swarm.clients
-    first, second = (wire([message(ROOM, number)], ws=False) for number in range(2))
-
-    for client in (one, two, three):
-        client.data_received(first)
-    one.data_received(second)  # the memo has no place for both
-    four.data_received(first)
-
-    found = counts(swarm)
-    assert (found["delivered"], found["recorded"]) == (5, 5)

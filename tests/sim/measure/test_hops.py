@@ -15,7 +15,7 @@ from sim.scenario.expect import evaluate, parse_expectation
 from sim.scenario.publishing import Publisher, PublishTo
 from sim.scenario.scenario import Phase
 from tests.sim.kit import scenario_of
-from tests.sim.run.test_outcome import judged
+from tests.sim.run.outcomes import judged
 from tests.sim.run.test_runner import target_of
 
 MS = 1_000_000

@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import socket
 import ssl
 import subprocess
@@ -11,16 +10,8 @@ from sim.network.link import Link
 from sim.scenario.scenario import EventKind, Network, Side
 from tests.conftest import require_program
 from tests.sim.kit import until
-from tests.sim.network_kit import MS, Client, connected, way_of
-
-
-@contextlib.asynccontextmanager
-async def joined(network=None):
-    """Yield a way, a client that is connected on it, and comet's end."""
-    way, client = way_of(network), Client()
-    async with connected(lambda: Link(way, client)) as comet:
-        yield way, client, comet
-    way.wheel.close()
+from tests.sim.network.links import joined
+from tests.sim.network_kit import MS, Client, way_of
 
 
 async def test_without_a_fault_bytes_and_ends_pass_as_they_are():
@@ -209,81 +200,6 @@ async def test_a_client_that_gives_up_a_connection_that_comet_does_not_have_hear
     assert way._common.sockets == set()
 
 
-async def test_a_stall_holds_everything_back_and_loses_nothing():
-    async with joined() as (way, client, comet):
-        over, longer = way.stall(), way.stall()
-        client.transport.write(b"up")
-        client.transport.write(b"up")
-        await comet.send(b"down")
-        await asyncio.sleep(0.03)
-        over()
-        await asyncio.sleep(0.03)
-        assert (comet.hears(), client.data) == (False, b"")
-        assert way.troubles[client].place == "network.stall"
-
-        longer()
-
-        assert await comet.read() == b"upup"
-        await until(lambda: client.data)
-    assert client.data == b"down"
-    assert way.troubles == {}
-
-
-async def test_what_is_on_its_way_when_a_stall_begins_is_held_too():
-    async with joined(Network(latency_s=1.5)) as (way, client, comet):
-        await comet.send(b"down")
-        lane = client.transport._down
-        await until(lambda: lane.queued)
-
-        over = way.stall()
-        await until(lambda: lane._held)
-        assert client.data == b""
-        over()
-
-        assert client.data == b"down"
-
-
-async def test_a_client_that_does_not_read_gets_nothing_from_the_network_either():
-    async with joined(Network(latency_s=1.0)) as (_, client, comet):
-        await comet.send(b"a")
-        lane = client.transport._down
-        await until(lambda: lane.queued)
-        client.transport.pause_reading()
-        client.transport.pause_reading()
-        await until(lambda: lane._held)
-        await comet.send(b"b")
-        assert client.data == b""
-
-        client.transport.resume_reading()
-        assert client.data == b"a"
-        await until(lambda: client.data == b"ab")
-
-
-async def test_a_client_that_leaves_ends_the_connection_though_it_did_not_read():
-    async with joined(Network(latency_s=0.03)) as (way, client, comet):
-        client.transport.pause_reading()
-        client.transport.abort()
-
-        await until(lambda: client.ends)
-        assert not await comet.read()
-
-    assert client.ends == [None]
-    # What was on its way need not have arrived.
-    assert (way.troubles[client].place, way.troubles[client].late_ns) == ("", 30 * MS)
-
-
-async def test_requests_that_cannot_leave_are_bounded():
-    async with joined() as (way, client, _):
-        over = way.stall()
-
-        for _ in range(70):
-            client.transport.write(bytes(1024))
-
-        assert way.unsent
-        assert client.transport._up.queued == 64 * 1024
-        over()
-
-
 async def test_an_end_that_was_caused_by_the_network_keeps_its_first_cause():
     async with joined() as (way, client, _):
         way.open_hole()
@@ -292,73 +208,11 @@ async def test_an_end_that_was_caused_by_the_network_keeps_its_first_cause():
     assert way.troubles[client].place == "network.black_hole"
 
 
-async def test_a_fault_during_a_stall_may_lose_all_that_the_stall_held():
-    async with joined() as (way, client, _):
-        way.stall()
-        stalled = way.troubles[client]
-        await asyncio.sleep(0.02)
-        way.end(EventKind.RESET, lasts=False)
-
-    assert way.troubles[client].place == "network.reset"
-    assert way.troubles[client].from_ns == stalled.from_ns
-    assert way.troubles[client].late_ns >= 19 * MS
-
-
 async def test_a_way_without_a_connection_has_nothing_to_end():
     way = way_of()
 
     assert way.end(EventKind.RESET, lasts=False) is None
     assert way.lose_side(Side.COMET) is None
-
-
-@pytest.mark.parametrize(
-    ("kind", "error"), [(EventKind.RESET, ConnectionResetError), (EventKind.CUT, ConnectionAbortedError)]
-)
-async def test_new_connections_are_refused_as_long_as_it_lasts(kind, error):
-    way = way_of()
-
-    over = way.end(kind, lasts=True)
-    with pytest.raises(error):
-        await way.pass_through()
-    over()
-
-    await way.pass_through()
-
-
-@pytest.mark.parametrize("begin", ["stall", "open_hole"])
-async def test_who_connects_while_nothing_gets_through_waits_for_the_end_of_it(begin):
-    way = way_of()
-    over = getattr(way, begin)()
-
-    connecting = [asyncio.create_task(way.pass_through()) for _ in range(2)]
-    await asyncio.sleep(0.01)
-    assert not any(task.done() for task in connecting)
-    over()
-
-    await asyncio.gather(*connecting)
-
-
-async def test_connecting_takes_a_round_trip():
-    way = way_of(Network(latency_s=0.02))
-    begin_ns = monotonic_ns()
-
-    await way.pass_through()
-
-    assert monotonic_ns() - begin_ns >= 39 * MS
-
-
-@pytest.mark.parametrize("begin", ["stall", "open_hole"])
-async def test_a_connection_that_was_on_its_way_when_it_began_has_it_too(begin):
-    way, client = way_of(), Client()
-    over = getattr(way, begin)()
-
-    async with connected(lambda: Link(way, client)) as comet:
-        client.transport.write(b"up")
-        await asyncio.sleep(0.02)
-        assert not comet.hears()
-        over()
-
-        assert await comet.read() == (b"up" if begin == "stall" else None)
 
 
 @pytest.fixture(scope="module")
