@@ -46,7 +46,8 @@ class FrameDecoder:
                     self._frames = deque()
                 self._frames += frames
         except RemoteError as exc:
-            self._error = exc
+            # Without its frames, which hold whoever has fed this.
+            self._error = exc.with_traceback(None)
         self._rest = data[position:]
 
     def next_frame(self) -> Frame | None:

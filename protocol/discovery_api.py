@@ -235,8 +235,13 @@ def empty_reply() -> Reply:
 
 
 def text_reply(status: int) -> Reply:
-    """Return the plain text of an unknown route (404), a wrong method (405) or a body over the limit (413)."""
-    text = {404: "404 page not found", 405: "Method Not Allowed", 413: "Request Entity Too Large"}[status]
+    """Return the plain text of an unknown route (404), a wrong method (405), a broken body (400), a large one (413)."""
+    text = {
+        400: "Bad Request: the body is not in the coding that its headers say",
+        404: "404 page not found",
+        405: "Method Not Allowed",
+        413: "Request Entity Too Large",
+    }[status]
     return Reply(text.encode(), status=status, content_type="text/plain")
 
 

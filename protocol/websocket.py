@@ -277,7 +277,8 @@ class ServerDecoder:
             if self.upgraded:
                 self._read_messages(data)
         except (UpgradeError, WebSocketError, FrameLengthError, HeaderLengthError) as exc:
-            self._error = exc
+            # Without its frames, which hold whoever has fed this.
+            self._error = exc.with_traceback(None)
 
     def next_frame(self) -> Frame | None:
         """Return the oldest frame, or None until feed() adds more.

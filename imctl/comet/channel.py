@@ -36,6 +36,7 @@ class Channel(asyncio.Protocol):
         accepts: Operations the client wants; shared between clients with the same ones.
         guard: What it has to ask logic for, when logic has hooks.
         deadline, tick: For the comet's DeadlineWheel (time of its RunningClock, seconds).
+        has_place: It counts towards the most connections.
         backlog: Bytes that came while a request of this client was with logic.
         owed: Bytes of replies that the client has not taken yet; no further request is carried out above a limit.
     """
@@ -48,6 +49,7 @@ class Channel(asyncio.Protocol):
         "deadline",
         "fd",
         "guard",
+        "has_place",
         "heartbeat_s",
         "indirect",
         "ip",
@@ -75,6 +77,7 @@ class Channel(asyncio.Protocol):
         self.fd = -1
         self.indirect = True
         self.registered = False
+        self.has_place = False
         self.key = ""
         self.mid = 0
         self.ip = ""
@@ -100,6 +103,9 @@ class Channel(asyncio.Protocol):
         """Start the handshake timer; refuse the client when the comet is full or stopping."""
         self.transport = cast(asyncio.Transport, transport)
         sessions = self.sessions
+        if not self.ip:
+            peer = transport.get_extra_info("peername")
+            self.ip = peer[0] if peer else ""
         if not sessions.accept(self):
             self.abort("refused")
             return
@@ -110,8 +116,6 @@ class Channel(asyncio.Protocol):
             self.transport.set_write_buffer_limits(high=0)
             self.fd = transport.get_extra_info("socket").fileno()
             self.indirect = False
-        peer = transport.get_extra_info("peername")
-        self.ip = peer[0] if peer else ""
         self.deadline = sessions.clock.now() + sessions.config.handshake_timeout_s
         sessions.wheel.add(self)
 
@@ -144,7 +148,9 @@ class Channel(asyncio.Protocol):
         """Forget the client, and tell logic if it knew of it."""
         self.indirect = True
         self.fd = -1
-        self.connection.close()
+        if self.connection.state is not State.CLOSED:
+            self.connection.close()
+            self.sessions.counters.add("closed.client_reset")
         self.sessions.lost(self)
 
     def pause_writing(self) -> None:
@@ -176,6 +182,8 @@ class Channel(asyncio.Protocol):
                 self.sessions.log.info("%s key %r: closed: %s", self.ip, self.key, exc)
                 self.sessions.closing(self, exc.reason)  # next_request() has marked the connection as closed
                 self.close(exc.reason)
+                # The decoder keeps the error: with its frames it would hold this channel until the next collection.
+                exc.__traceback__ = None
                 return
             if request is None:
                 return

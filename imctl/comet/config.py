@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CometConfig"]
+__all__ = ["LISTEN_BACKLOG", "CometConfig"]
+
+LISTEN_BACKLOG = 4096
+"""Connects that may wait to be accepted: a shorter queue drops SYNs in a storm, each a second for its client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,9 @@ class CometConfig:
         write_buffer_bytes: What may wait in this process for one slow client; a message
             that does not fit is dropped and counted (goim: 10 messages).
         send_buffer_bytes: SO_SNDBUF of client sockets, 0 for the system's own sizing.
-        max_connections: Further clients are closed at once and counted.
+        max_connections: Further clients are closed at once and counted; the limit of open files can make it fewer.
+        max_connections_per_source: Further clients from one address are closed at once and counted; 0 for no
+            limit, as behind a proxy all come from one.
         max_rooms: Rooms on this comet; joining one more is refused and counted.
         max_broadcasts: Paced broadcasts at a time, goim's broadcast queue; more are dropped and counted.
         renew_online_s: Most time between two reports of room counts to logic.
@@ -57,6 +62,7 @@ class CometConfig:
     write_buffer_bytes: int = 65536
     send_buffer_bytes: int = 65536
     max_connections: int = 1_000_000
+    max_connections_per_source: int = 0
     max_rooms: int = 1_000_000
     max_broadcasts: int = 32
     renew_online_s: float = 10.0

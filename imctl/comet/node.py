@@ -11,11 +11,13 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
+from imctl import __version__
 from imctl.advertise import advertised
 from imctl.comet.channel import Channel
-from imctl.comet.config import CometConfig
+from imctl.comet.config import LISTEN_BACKLOG, CometConfig
 from imctl.comet.service import CometService
 from imctl.comet.sessions import TICK_S, Sessions
+from imctl.comet.tls_listener import TlsListener
 from imctl.errors import ConfigError, PortInUseError, StartError
 from imctl.link.contract import Handlers, PeerError
 from imctl.link.methods import RENEW_ONLINE
@@ -23,6 +25,7 @@ from imctl.link.pool import PeerPool
 from imctl.link.server import LinkServer
 from imctl.node import NodeStats
 from imctl.registry.contract import Registry
+from imctl.room_counts import fitting
 from imctl.trace import TraceLog
 from protocol.discovery_api import Instance
 from protocol.pb.logic import OnlineReq
@@ -33,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 _APPID = "goim.comet"
 _DISCOVER_S = 1.0  # a registry that is away for longer must not keep a comet from starting
-_BACKLOG = 4096  # a shorter one drops SYNs in a connect storm, and each costs its client a second
 
 
 class Comet:
@@ -55,7 +57,7 @@ class Comet:
         self._logic: PeerPool
         self._link: LinkServer
         self._service: CometService
-        self._servers: dict[str, asyncio.Server] = {}
+        self._servers: dict[str, asyncio.Server | TlsListener] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
 
@@ -137,7 +139,7 @@ class Comet:
             "counters": sessions.counters.values | {f"link_{key}": n for key, n in self._link.stats().items()},
             "drops": sessions.drops.nonzero(),
             "gauges": {
-                "connections": len(sessions.open),
+                "connections": sessions.places.taken,
                 "sessions": len(sessions.hub.channels),
                 "ips": len(sessions.hub.ips),
                 "rooms": len(sessions.hub.rooms),
@@ -161,17 +163,21 @@ class Comet:
 
     async def _listen(self, what: str, port: int, *, is_ws: bool, tls: ssl.SSLContext | None = None) -> None:
         config = self.config
+        make_channel = partial(Channel, self.sessions, is_ws=is_ws)
+        server: asyncio.Server | TlsListener
         try:
-            server = await asyncio.get_running_loop().create_server(
-                partial(Channel, self.sessions, is_ws=is_ws),
-                config.host,
-                port,
-                backlog=_BACKLOG,
-                reuse_port=config.reuse_port or None,
-                ssl=tls,
-                ssl_handshake_timeout=config.handshake_timeout_s if tls is not None else None,
-                start_serving=False,
-            )
+            if tls is not None:
+                server = TlsListener(self.sessions, tls, make_channel)
+                await server.bind(config.host, port, reuse_port=config.reuse_port)
+            else:
+                server = await asyncio.get_running_loop().create_server(
+                    make_channel,
+                    config.host,
+                    port,
+                    backlog=LISTEN_BACKLOG,
+                    reuse_port=config.reuse_port or None,
+                    start_serving=False,
+                )
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE:
                 raise PortInUseError(f"{config.host}:{port}", f"comet {what}") from exc
@@ -181,7 +187,10 @@ class Comet:
             for listening in server.sockets:
                 # Accepted sockets inherit it, which saves a call a client.
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes)
-        await server.start_serving()
+        if isinstance(server, TlsListener):
+            server.listen(LISTEN_BACKLOG)
+        else:
+            await server.start_serving()
 
     def _instance(self) -> Instance:
         config = self.config
@@ -192,6 +201,7 @@ class Comet:
             region=config.region,
             zone=config.zone,
             env=config.env,
+            version=__version__,
             metadata={
                 "weight": str(config.weight),
                 "offline": "true" if config.offline else "false",
@@ -234,8 +244,11 @@ class Comet:
             sent_at = loop.time()
             hub.rooms_changed = False
             counts = {key: len(room) for key, room in hub.rooms.items()}
+            told = fitting(counts)
+            if len(told) < len(counts):
+                self.sessions.counters.add("rooms_not_reported", len(counts) - len(told))
             try:
-                reply = await self._logic.call(RENEW_ONLINE, OnlineReq(server=self.name, roomCount=counts))
+                reply = await self._logic.call(RENEW_ONLINE, OnlineReq(server=self.name, roomCount=told))
             except PeerError as exc:
                 self.sessions.counters.add("renew_online_errors")
                 logger.debug("room counts not taken by logic: %s", exc)

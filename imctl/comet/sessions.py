@@ -13,10 +13,12 @@ from imctl.comet.channel import Channel
 from imctl.comet.config import CometConfig
 from imctl.comet.guard import Guards
 from imctl.comet.hub import Hub
+from imctl.comet.places import Places
 from imctl.comet.timers import DeadlineWheel, RunningClock
 from imctl.link.methods import CONNECT, DISCONNECT, HEARTBEAT, RECEIVE
 from imctl.link.pool import PeerPool
 from imctl.node import Counters
+from imctl.open_files import files_for_connections
 from imctl.ratelog import LimitedLogger
 from protocol.frame import Frame, pack_frame
 from protocol.operation import Operation
@@ -25,6 +27,8 @@ from protocol.pb.protocol import Proto
 from protocol.state import State
 
 __all__ = ["TICK_S", "Sessions"]
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 # 5,000 sessions a second: a comet of 20,000 has told a logic of all of them in 4 s, at a few percent of a core.
@@ -49,10 +53,13 @@ class Sessions:
         self.drops = Counters()
         self.hub = Hub(self.counters, self.drops, max_rooms=config.max_rooms)
         self.wheel: DeadlineWheel[Channel] = DeadlineWheel(TICK_S)
-        self.log = LimitedLogger(logging.getLogger(__name__))
+        self.log = LimitedLogger(logger)
         self.loop = asyncio.get_running_loop()
         self.clock = RunningClock(self.loop.time, TICK_S)
         self.open: set[Channel] = set()
+        self.handshaking: set[asyncio.Task[None]] = set()  # with clients over TLS
+        most = min(config.max_connections, files_for_connections())
+        self.places = Places(most, config.max_connections_per_source)
         self._logic = logic
         self.guards = Guards(self, logic)
         self._accepts: dict[frozenset[int], frozenset[int]] = {}
@@ -67,17 +74,50 @@ class Sessions:
     # --- sockets ------------------------------------------------------------
 
     def accept(self, channel: Channel) -> bool:
-        """Count a new socket; False when it must be closed at once."""
+        """Count a new client; False when it must be closed at once."""
         self.open.add(channel)
         self.counters.add("accepted")
-        if self._stopping or len(self.open) > self.config.max_connections:
-            self.counters.add("refused.max_connections")
-            return False
-        return True
+        if not channel.has_place:  # over TLS it took one before its handshake
+            channel.has_place = self.enter(channel.ip)
+        return channel.has_place and not self._stopping
+
+    def enter(self, ip: str) -> bool:
+        """Take a place for a client; False, and counted, when there is none."""
+        refusal = "refused.max_connections" if self._stopping else self.places.enter(ip)
+        if refusal:
+            self.counters.add(refusal)
+        return not refusal
+
+    def turned_away(self) -> None:
+        """Count a socket that was closed at once, before there was a channel."""
+        self.counters.add("accepted")
+        self.counters.add("closed.refused")
+
+    def handshake_failed(self, ip: str, problem: str) -> None:
+        """Count a client whose TLS handshake has failed, and say why."""
+        self.places.leave(ip)
+        self.counters.add("accepted")
+        self.counters.add("closed.tls_handshake")
+        self.log.info("%s: TLS handshake failed: %s", ip, problem)
+
+    def handshake_over(self, handshake: asyncio.Task[None]) -> None:
+        """Forget a handshake that has ended, one way or the other."""
+        self.handshaking.discard(handshake)
+        if not handshake.cancelled() and (error := handshake.exception()) is not None:
+            logger.error("a TLS handshake failed by a fault of ours", exc_info=error)
+        self._check_settled()
+
+    def accept_failed(self, error: OSError) -> None:
+        """Count a client that could not be accepted, and say why."""
+        self.counters.add("accept_errors")
+        self.log.info("cannot accept a client: %s", error)
 
     def lost(self, channel: Channel) -> None:
         """A socket is gone: out of the tables, and logic is told if it had a session."""
         self.open.discard(channel)
+        if channel.has_place:
+            channel.has_place = False
+            self.places.leave(channel.ip)
         self.wheel.discard(channel)
         self._end_session(channel, "connection_lost")
         if ignored := channel.connection.ignored:
@@ -108,6 +148,8 @@ class Sessions:
     async def close_all(self, grace_s: float) -> None:
         """Refuse new clients, tell logic of the sessions that end, and close every socket."""
         self._stopping = True
+        for handshake in self.handshaking:
+            handshake.cancel()
         for channel in list(self.open):
             channel.close("comet_stops")
         self._check_settled()
@@ -126,7 +168,7 @@ class Sessions:
         self._check_settled()
 
     def _check_settled(self) -> None:
-        if self._stopping and not self.open and not self._pending:
+        if self._stopping and not self.open and not self.handshaking and not self._pending:
             self._settled.set()
 
     # --- authentication -----------------------------------------------------

@@ -82,7 +82,8 @@ class Job:
         try:
             await self._subscribe()
         except BusError as exc:
-            raise StartError(f"{self.name}: cannot read the bus {self._bus.url}: {exc}", hint=exc.hint) from exc
+            why = str(exc).removeprefix(f"bus {self._bus.url}: ")
+            raise StartError(f"{self.name}: cannot read the bus {self._bus.url}: {why}", hint=exc.hint) from exc
         self._pool = PeerPool(
             self._registry,
             "goim.comet",

@@ -18,17 +18,27 @@ from imctl.link.methods import BY_NUMBER, Method
 from imctl.link.outbox import Outbox
 from imctl.link.waiting import INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE, UNKNOWN
 
-__all__ = ["ServedStream", "StreamCounts", "text_of"]
+__all__ = ["LinkCounts", "ServedStream", "text_of"]
 
 logger = logging.getLogger(__name__)
 
 _UNIMPLEMENTED = 12
 
 
-class StreamCounts:
-    """What all streams of a server have done; plain ints."""
+class LinkCounts:
+    """What all calls of a server have come to, those of streams and unary ones; plain ints."""
 
-    __slots__ = ("batches", "calls", "errors", "in_flight", "refused", "reply_batches")
+    __slots__ = (
+        "bad_calls",
+        "batches",
+        "calls",
+        "errors",
+        "in_flight",
+        "refused",
+        "reply_batches",
+        "unary_calls",
+        "unary_errors",
+    )
 
     def __init__(self) -> None:
         self.calls = 0
@@ -37,6 +47,9 @@ class StreamCounts:
         self.in_flight = 0
         self.errors = 0
         self.refused = 0
+        self.unary_calls = 0
+        self.unary_errors = 0
+        self.bad_calls = 0
 
 
 def text_of(error: BaseException, method: Method) -> str:
@@ -56,7 +69,7 @@ class ServedStream:
     they have begun (a session, a bus record) is better finished than halved.
     """
 
-    def __init__(self, handlers: Handlers, counts: StreamCounts) -> None:
+    def __init__(self, handlers: Handlers, counts: LinkCounts) -> None:
         self._handlers = {
             method.number: (handler, method.request.FromString, method.reply, method)
             for method, handler in handlers.items()
@@ -79,6 +92,7 @@ class ServedStream:
             await asyncio.wait((reader, writer, self._ending), return_when=asyncio.FIRST_COMPLETED)
             if reader.done() and isinstance(reader.exception(), DecodeError):
                 self._counts.errors += 1
+                self._counts.bad_calls += 1
                 await context.abort(grpc.StatusCode.INTERNAL, f"not a batch of calls: {reader.exception()}")
             if self._ending.done():
                 await _end(reader)
@@ -123,6 +137,7 @@ class ServedStream:
             call_id = call.id
             served = handlers.get(call.method)
             if served is None:
+                self._counts.bad_calls += 1
                 self._fail(call_id, _UNIMPLEMENTED, _unknown(call.method))
                 continue
             handler, parse, reply_class, method = served
@@ -131,6 +146,7 @@ class ServedStream:
             except PeerError as exc:
                 self._fail(call_id, exc.code, exc.details)
             except DecodeError as exc:
+                self._counts.bad_calls += 1
                 self._fail(call_id, INTERNAL, f"error unmarshalling request: {exc}")
             except Exception as exc:
                 self._fail(call_id, UNKNOWN, text_of(exc, method))

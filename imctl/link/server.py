@@ -6,8 +6,8 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -17,8 +17,9 @@ from imctl.link.contract import Handlers, PeerError
 from imctl.link.limits import MAX_IN_FLIGHT, SERVER_OPTIONS
 from imctl.link.local import publish_local, withdraw_local
 from imctl.link.methods import OPEN_PATH, Method
-from imctl.link.served import ServedStream, StreamCounts, text_of
+from imctl.link.served import LinkCounts, ServedStream, text_of
 from imctl.link.waiting import UNKNOWN
+from imctl.ratelog import LimitedLogger
 from protocol.pb import link
 
 __all__ = ["LinkServer"]
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 _Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
+_Refuse = Callable[[Any, grpc.StatusCode, str], Coroutine[Any, Any, NoReturn]]
 
 
 class LinkServer:
@@ -47,7 +49,8 @@ class LinkServer:
         self._server: Any = None
         self._address = ""
         self._streams: set[ServedStream] = set()
-        self._counts = StreamCounts()
+        self._counts = LinkCounts()
+        self._log = LimitedLogger(logger)
 
     @property
     def address(self) -> str:
@@ -63,7 +66,7 @@ class LinkServer:
         """
         self._check_port()
         server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=2 * MAX_IN_FLIGHT)
-        server.add_generic_rpc_handlers((_Methods(self._handlers, self._open),))
+        server.add_generic_rpc_handlers((_Methods(self._handlers, self._open, self._counts, self._refuse),))
         wanted = f"{self._host}:{self._port}"
         try:
             port = server.add_insecure_port(wanted)
@@ -88,9 +91,11 @@ class LinkServer:
         await stopping
 
     def stats(self) -> dict[str, int]:
-        """Return {"streams", "calls", "batches", "replies", "reply_batches", "in_flight", "errors", "refused"}.
+        """Return {"streams", "calls", "batches", "reply_batches", "in_flight", "errors", "refused"} of batched streams.
 
-        Only of batched streams; calls / batches is how many calls share one read.
+        calls / batches is how many calls share one read. "unary_calls" and
+        "unary_errors" are goim's own calls, and "bad_calls" those of either
+        kind that cannot be read or name an unknown method.
         """
         counts = self._counts
         return {
@@ -101,7 +106,18 @@ class LinkServer:
             "in_flight": counts.in_flight,
             "errors": counts.errors,
             "refused": counts.refused,
+            "unary_calls": counts.unary_calls,
+            "unary_errors": counts.unary_errors,
+            "bad_calls": counts.bad_calls,
         }
+
+    async def _refuse(self, context: Any, status: grpc.StatusCode, text: str) -> NoReturn:
+        """Answer a call that is none, and say in the log who made it."""
+        self._counts.bad_calls += 1
+        self._counts.unary_errors += 1
+        self._log.info("%s: bad call from %s: %s", self._what, context.peer(), text)
+        await context.abort(status, text)
+        raise AssertionError("abort() raises")
 
     async def _open(self, request_iterator: Any, context: Any) -> None:
         """Serve one stream; grpc.aio wants a plain coroutine for its read/write style."""
@@ -131,9 +147,17 @@ class LinkServer:
 class _Methods(grpc.GenericRpcHandler):
     """Finds the behaviour of a path; the texts for unknown ones are grpc-go's."""
 
-    def __init__(self, handlers: Handlers, open_stream: Callable[[Any, Any], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        open_stream: Callable[[Any, Any], Awaitable[None]],
+        counts: LinkCounts,
+        refuse: _Refuse,
+    ) -> None:
+        self._counts = counts
+        self._refuse = refuse
         self._known: dict[str, Any] = {
-            method.path: grpc.unary_unary_rpc_method_handler(_unary(method, handler))
+            method.path: grpc.unary_unary_rpc_method_handler(_unary(method, handler, counts, refuse))
             for method, handler in handlers.items()
         }
         self._known[OPEN_PATH] = grpc.stream_stream_rpc_method_handler(
@@ -150,17 +174,25 @@ class _Methods(grpc.GenericRpcHandler):
             return known
         service, _, method = path.lstrip("/").partition("/")
         text = f"unknown method {method} for service {service}" if service in self._services else ""
-        return grpc.unary_unary_rpc_method_handler(_unimplemented(text or f"unknown service {service}"))
+        return grpc.unary_unary_rpc_method_handler(self._unimplemented(text or f"unknown service {service}"))
+
+    def _unimplemented(self, text: str) -> _Behaviour:
+        async def behaviour(data: bytes, context: Any) -> bytes:
+            self._counts.unary_calls += 1
+            await self._refuse(context, grpc.StatusCode.UNIMPLEMENTED, text)
+
+        return behaviour
 
 
-def _unary(method: Method, handler: Callable[[Any], Any]) -> _Behaviour:
+def _unary(method: Method, handler: Callable[[Any], Any], counts: LinkCounts, refuse: _Refuse) -> _Behaviour:
     parse, reply_class = method.request.FromString, method.reply
 
     async def behaviour(data: bytes, context: Any) -> bytes:
+        counts.unary_calls += 1
         try:
             request = parse(data)
         except DecodeError as exc:
-            await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {exc}")
+            await refuse(context, grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {exc}")
         try:
             reply = handler(request)
             if type(reply) is not reply_class:
@@ -171,15 +203,8 @@ def _unary(method: Method, handler: Callable[[Any], Any]) -> _Behaviour:
             code, details = _STATUS.get(exc.code, grpc.StatusCode.UNKNOWN), exc.details
         except Exception as exc:
             code, details = _STATUS[UNKNOWN], text_of(exc, method)
+        counts.unary_errors += 1
         await context.abort(code, details)
-        raise AssertionError("abort() raises")
-
-    return behaviour
-
-
-def _unimplemented(text: str) -> _Behaviour:
-    async def behaviour(data: bytes, context: Any) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
         raise AssertionError("abort() raises")
 
     return behaviour

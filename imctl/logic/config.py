@@ -48,7 +48,7 @@ class LogicConfig:
         max_message_bytes: Largest push; 1,000,000 is goim's limit, from Kafka's default.
         http_request_timeout_s: Limit for the arrival of an HTTP request once it has begun.
         http_idle_timeout_s: An HTTP connection without a request for so long is closed.
-        http_max_connections: One more is closed at once.
+        http_max_connections: One more is closed at once; the limit of open files can make it fewer.
         online_every_s: Time between two rebuilds of the room counts from the store.
         hooks: Hooks in the order they are asked, each as `--hooks` takes it.
         hook_timeout_s: Time for one decision, all hooks together; under the

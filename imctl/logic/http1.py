@@ -144,7 +144,8 @@ class RequestDecoder:
         except HttpParserError as exc:
             # What an on_ method raises comes as the context of llhttp's error.
             cause = exc.__context__
-            self._error = cause if isinstance(cause, HttpError) else HttpError(400, str(exc))
+            error = cause if isinstance(cause, HttpError) else HttpError(400, str(exc))
+            self._error = error.with_traceback(None)
         else:
             if self._has_begun and self._bytes_without_body > self._max_head:
                 self._error = HttpError(431, f"head is over the limit of {self._max_head} bytes")

@@ -33,7 +33,7 @@ class HttpLimits:
         reply_timeout_s: For a client to take its replies.
         idle_timeout_s: A connection without a request for so long is closed.
         linger_s: How long what a refused client still sends is thrown away,
-            so that it can read the refusal.
+            once it has its last reply, so that it can read it.
         max_connections: One more is closed at once.
     """
 
@@ -139,9 +139,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_ending:
             return
-        if not self._decoder.is_within_request:
-            self._since_s = self._loop.time()
+        was_within = self._decoder.is_within_request
         self._decoder.feed(data)
+        # Empty lines before a request are none, and do not keep a connection open.
+        if not was_within and self._decoder.is_within_request:
+            self._since_s = self._loop.time()
         self._take_requests()
 
     def eof_received(self) -> bool:
@@ -190,6 +192,8 @@ class Connection(asyncio.Protocol):
                 self._waiting.append(request)
         except HttpError as exc:
             self._refuse(exc, "logic.http_bad_request")
+            # The decoder keeps the error: with its frames it would hold this connection until the next collection.
+            exc.__traceback__ = None
             return
         if self._transport is None:
             return
@@ -285,7 +289,24 @@ class Connection(asyncio.Protocol):
             self._is_paused = False
             transport.resume_reading()
         transport.write_eof()
-        self._linger = self._loop.call_later(self._shared.limits.linger_s, transport.abort)
+        self._linger_on(self._loop.time() + self._shared.limits.reply_timeout_s)
+
+    def _linger_on(self, until_s: float) -> None:
+        """Look again after a while; a client that is still taking its reply has until then."""
+        if self._transport is not None:
+            has_all = not self._transport.get_write_buffer_size()
+            self._linger = self._loop.call_later(self._shared.limits.linger_s, self._hang_up, until_s, has_all)
+
+    def _hang_up(self, until_s: float, had_all: bool) -> None:
+        if self._transport is None:
+            return
+        is_late = self._loop.time() >= until_s
+        if not had_all and not is_late:
+            self._linger_on(until_s)
+            return
+        if is_late and self._transport.get_write_buffer_size():
+            self._shared.drops.add("logic.http_slow_reader")
+        self._transport.abort()
 
 
 def _header_text(location: str) -> str:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from imctl import __version__
 from imctl.advertise import advertised
 from imctl.bus.contract import Bus
 from imctl.errors import ImctlError, StartError
@@ -29,7 +30,9 @@ from imctl.logic.online import OnlineCounts
 from imctl.logic.push import Pusher
 from imctl.logic.sessions import SessionHandlers
 from imctl.node import Counters, NodeStats
+from imctl.open_files import files_for_callers
 from imctl.registry.contract import Registry, Watch
+from imctl.room_counts import fitting
 from imctl.store.contract import SessionStore, StoreError
 from imctl.trace import TraceLog
 from protocol.discovery_api import Instance
@@ -108,7 +111,7 @@ class Logic:
                 max_body_bytes=config.max_message_bytes,
                 request_timeout_s=config.http_request_timeout_s,
                 idle_timeout_s=config.http_idle_timeout_s,
-                max_connections=config.http_max_connections,
+                max_connections=min(config.http_max_connections, files_for_callers()),
             ),
             drops=self._drops,
         )
@@ -207,7 +210,11 @@ class Logic:
     async def _renew_online(self, request: Any) -> Any:
         """Answer RenewOnline. Any: protobuf messages."""
         rooms = await self._online.renew(request.server, request.roomCount)
-        return logic.OnlineReply(allRoomCount=rooms)
+        told = fitting(rooms)
+        if len(told) < len(rooms):
+            # A comet asks for no other rooms than its own.
+            told = fitting({room: rooms[room] for room in request.roomCount if room in rooms})
+        return logic.OnlineReply(allRoomCount=told)
 
     def _comets_changed(self, instances: tuple[Instance, ...]) -> None:
         self._nodes.update(instances)
@@ -237,6 +244,7 @@ class Logic:
             region=config.region,
             zone=config.zone,
             env=config.env,
+            version=__version__,
             metadata={"weight": str(config.weight), "imctl.link": "1"},
         )
         self._is_registered = True

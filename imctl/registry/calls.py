@@ -11,9 +11,10 @@ from urllib.parse import urlencode
 import aiohttp
 
 from imctl.errors import ConfigError, ImctlError
+from imctl.registry.factory import node_url
 from protocol.discovery_api import Code
 
-__all__ = ["Answer", "Backoff", "DiscoveryNodes", "RegistryUnreachableError", "node_url"]
+__all__ = ["Answer", "Backoff", "DiscoveryNodes", "RegistryUnreachableError"]
 
 _CONNECT_S = 3.0  # as goim's discovery client
 _MAX_ANSWER = 16 << 20  # bytes
@@ -48,19 +49,6 @@ class Backoff:
     def reset(self) -> None:
         """Start again with the first pause."""
         self._next_s = self._first_s
-
-
-def node_url(text: str) -> str:
-    """Return the base URL of a node given as URL or `host:port`.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    url = text if "://" in text else f"http://{text}"
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("http", "https") or not rest.strip("/"):
-        raise ConfigError(f'registry node "{text}"; expected host:port or http://host:port')
-    return url.rstrip("/")
 
 
 class DiscoveryNodes:

@@ -118,13 +118,16 @@ class _Lease:
             ImctlError: it was refused, which will not change by itself.
         """
         pause = Backoff()
+        told = False
         while not self._stopped:
             try:
                 async with self._one_call:
                     self._unsent = False
                     answer = await self._nodes.post("/discovery/register", register_form(self.instance))
             except RegistryUnreachableError as exc:
-                _log.debug("register: %s", exc)
+                # Once: a node that waits for its registry is not to be silent, nor to speak of nothing else.
+                _log.log(logging.DEBUG if told else logging.WARNING, "cannot register yet, trying again: %s", exc)
+                told = True
                 await asyncio.sleep(pause.next())
                 continue
             if answer.code != Code.OK:

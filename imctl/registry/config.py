@@ -43,6 +43,8 @@ class RegistryConfig:
             discovery's `enableprotect` does, so that nobody takes the first few
             registrations for all of them.
         max_body_bytes: Largest form accepted.
+        idle_timeout_s: A connection without a whole request for so long is closed.
+        max_connections: One more is closed at once and counted; the limit of open files can make it fewer.
         max_polls: Polls held at one time; one more is answered with -500 and counted.
         max_instances: Registrations held; one more is answered with -500 and counted.
     """
@@ -60,5 +62,7 @@ class RegistryConfig:
     protect_s: float = 0.0
     max_body_bytes: int = 65536
     body_timeout_s: float = 5.0
+    idle_timeout_s: float = 75.0
+    max_connections: int = 10_000
     max_polls: int = 4096
     max_instances: int = 10_000

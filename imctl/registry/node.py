@@ -54,6 +54,7 @@ class RegistryServer:
         self._address: str | None = None
         self._http: DiscoveryHttp | None = None
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._upkeep: asyncio.Task[None] | None = None
 
     @property
@@ -66,8 +67,7 @@ class RegistryServer:
         return {"registry.http": self._address}
 
     async def start(self) -> None:
-        from aiohttp import web  # 0.2 s to import, and only a started registry needs it
-
+        # 0.2 s to import, for aiohttp, and only a started registry needs it.
         from imctl.registry.server import DiscoveryHttp
 
         config = self._config
@@ -81,15 +81,19 @@ class RegistryServer:
         self._protected_until_ns = self._now_ns() + int(config.protect_s * 1e9) if config.protect_s else 0
         self._runner = self._http.runner(shutdown_timeout_s=1.0)
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None  # since setup()
         try:
-            await web.TCPSite(self._runner, config.host, config.port, backlog=_BACKLOG).start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._http.door(server), config.host, config.port, backlog=_BACKLOG
+            )
         except OSError as exc:
             await self._runner.cleanup()
             self._runner = None
             if exc.errno == errno.EADDRINUSE:
                 raise PortInUseError(f"{config.host}:{config.port}", "registry http") from exc
             raise StartError(f"registry http: cannot listen on {config.host}:{config.port}: {exc}") from exc
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._listener.sockets[0].getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._register_self()
         self._upkeep = asyncio.create_task(self._keep_up(), name=f"registry upkeep {self.name}")
@@ -102,6 +106,9 @@ class RegistryServer:
                 await self._upkeep
             self._upkeep = None
         await self._local.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
         if self._http is not None:
             self._http.close()
         if self._runner is not None:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from imctl.node import Counters
+from imctl.open_files import files_for_callers
 from imctl.registry.config import RegistryConfig
 from imctl.registry.memory import MemoryRegistry
 from imctl.registry.polls import Cursor, HeldPoll, PollAnswer, ask
@@ -47,6 +48,9 @@ __all__ = ["DiscoveryHttp"]
 _log = logging.getLogger(__name__)
 
 _MAX_CURSORS = 8  # pollers on one connection; goim has one
+
+# A first line that is no HTTP at all; a body that nobody wanted and that is not in its coding.
+_OF_THE_PEER = (HttpProcessingError, web.RequestPayloadError)
 
 _READS = frozenset(path for path, method in ROUTES.items() if method == "GET")
 
@@ -100,11 +104,13 @@ class DiscoveryHttp:
     def runner(self, shutdown_timeout_s: float) -> web.AppRunner:
         """Return the server, not yet listening; it ends a poll when its client goes."""
         app = web.Application(client_max_size=self._config.max_body_bytes)
-        app.router.add_route("*", "/{path:.*}", self.handle)
+        app.router.add_route("*", "/{path:.*}", self.handle, expect_handler=self._expect)
         return web.AppRunner(
             app,
             access_log=None,
             handler_cancellation=True,
+            # From the accept on, so it also ends a head that does not come; nodes renew and poll every 30 s.
+            keepalive_timeout=self._config.idle_timeout_s,
             shutdown_timeout=shutdown_timeout_s,
             lingering_time=0.5,  # for the rest of a body that nobody wants
             logger=_HttpLogger(self.counters),
@@ -131,9 +137,33 @@ class DiscoveryHttp:
             headers["Kratos-Status-Code"] = str(result.code)
         # aiohttp adds a Content-Type of its own to a body without one, not to no body.
         response = web.Response(body=result.body or None, status=result.status, headers=headers)
-        if self._closing or result.status == 413:
+        if self._closing or result.status in (400, 413):
             response.force_close()
         return response
+
+    def door(self, server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
+        """Return what makes the protocol of an accepted socket: the server's, while there is room."""
+        most = min(self._config.max_connections, files_for_callers())
+
+        def enter() -> asyncio.BaseProtocol:
+            if len(server.connections) < most:
+                return server()
+            self.drops.add("registry.connections_over_limit")
+            return _Refused()
+
+        return enter
+
+    async def _expect(self, request: web.Request) -> None:
+        """Answer an Expect header, as nobody else counts one that is not known."""
+        assert request.transport is not None
+        if request.version != HttpVersion11:
+            return
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return
+        self.counters.add("requests")
+        self.counters.add("bad_requests")
+        raise web.HTTPExpectationFailed(text="only 100-continue is known")
 
     async def _answer(self, request: web.Request) -> Reply:
         path = request.path
@@ -141,7 +171,11 @@ class DiscoveryHttp:
         if method is None or request.method != method:
             self.counters.add("bad_requests")
             return text_reply(404 if method is None else 405)
-        params = await self._params(request)
+        try:
+            params = await self._params(request)
+        except web.RequestPayloadError:
+            # Counted by _HttpLogger, as what is left of the body is thrown away.
+            return text_reply(400)
         if params is None:
             self.counters.add("bad_requests")
             return text_reply(413)
@@ -284,6 +318,13 @@ def _settle(answered: asyncio.Future[PollAnswer | None], answer: PollAnswer | No
         answered.set_result(answer)
 
 
+class _Refused(asyncio.Protocol):
+    """A connection over the limit: closed at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
 class _HttpLogger(logging.Logger):
     """Counts what is not HTTP and keeps it out of the log; a fault of ours is logged as ever."""
 
@@ -293,12 +334,12 @@ class _HttpLogger(logging.Logger):
         self._counters = counters
 
     def debug(self, msg: object, *args: Any, exc_info: Any = None, **more: Any) -> None:
-        if isinstance(exc_info, HttpProcessingError):  # a first line that is no HTTP at all
+        if isinstance(exc_info, _OF_THE_PEER):
             self._counters.add("bad_requests")
         super().debug(msg, *args, **more)
 
     def exception(self, msg: object, *args: Any, exc_info: Any = True, **more: Any) -> None:
-        if isinstance(exc_info, HttpProcessingError):
+        if isinstance(exc_info, _OF_THE_PEER):
             self.debug(msg, *args, exc_info=exc_info)
         else:
             super().exception(msg, *args, exc_info=exc_info, **more)

@@ -202,6 +202,7 @@ async def test_client_that_vanished_with_a_reset_leaves_nothing(authenticated):
         await others.only_they_are_left()
         await others.still_receive()
         assert others.counter("disconnected") == authenticated
+        assert others.counter("closed.client_reset") == 1
 
 
 async def test_client_without_heartbeats_is_closed():

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from imctl.cluster.tls import self_signed
 from imctl.comet.channel import Channel
 from imctl.link.methods import BROADCAST_ROOM, PUSH_MSG
 from protocol.frame import Frame
@@ -22,11 +21,6 @@ ROOM = "live://1"
 LIMIT = 65536
 KINDS = {"tcp": False, "ws": True, "tls": False, "wss": True}
 BATCH = 3  # messages a push
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return self_signed(tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
 def settings_for(certificate: tuple[Path, Path]) -> dict[str, Any]:

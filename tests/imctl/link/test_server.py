@@ -63,7 +63,34 @@ async def test_gzip_requests_are_accepted(channel):
     assert reply == b""
 
 
-async def test_bad_calls_on_a_stream_cost_only_themselves(channel):
+async def test_unary_calls_that_are_none_are_counted_and_logged_with_their_peer(server, channel, caplog):
+    caplog.set_level("INFO", "imctl.link.server")
+
+    await channel.unary_unary(RECEIVE.path)(b"")
+    await status_of(channel, RECEIVE.path, b"\xff\xff\xff")
+    await status_of(channel, "/goim.logic.Logic/Ping", b"")
+    await status_of(channel, "/goim.logic.Nope/PushMsg", b"")
+
+    counts = server.stats()
+    assert (counts["unary_calls"], counts["unary_errors"], counts["bad_calls"]) == (4, 3, 3)
+    assert "bad call from ipv4:127.0.0.1:" in caplog.text
+    assert "unknown method Ping" in caplog.text
+
+
+async def test_a_unary_call_that_its_handler_refuses_is_an_error_and_no_bad_call():
+    def refuse(request: Any) -> Any:
+        raise PeerError("no")
+
+    server = await serve({RECEIVE: refuse})
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        assert await status_of(channel, RECEIVE.path, b"") == (2, "no")
+
+    counts = server.stats()
+    assert (counts["unary_calls"], counts["unary_errors"], counts["bad_calls"]) == (1, 1, 0)
+    await server.stop(1)
+
+
+async def test_bad_calls_on_a_stream_cost_only_themselves(server, channel):
     stream = channel.stream_stream(OPEN_PATH, link.Batch.SerializeToString, link.Batch.FromString)()
     calls = [
         link.Call(id=1, method=RECEIVE.number, request=b"\xff\xff\xff"),
@@ -76,6 +103,7 @@ async def test_bad_calls_on_a_stream_cost_only_themselves(channel):
     batch = await stream.read()
 
     assert [(reply.id, reply.code) for reply in batch.replies] == [(1, 13), (2, 12), (3, 12), (4, 0)]
+    assert (server.stats()["calls"], server.stats()["errors"], server.stats()["bad_calls"]) == (4, 3, 3)
     stream.cancel()
 
 
@@ -85,7 +113,7 @@ async def test_bytes_that_are_no_batch_end_their_stream_only(server, channel):
     with pytest.raises(grpc.aio.AioRpcError, match="not a batch of calls"):
         await stream.read()
 
-    assert server.stats()["errors"] == 1
+    assert (server.stats()["errors"], server.stats()["bad_calls"]) == (1, 1)
     peer = StreamPeer("node", server.address)
     await peer.call(RECEIVE, logic.ReceiveReq())
     await peer.close()

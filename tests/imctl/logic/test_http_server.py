@@ -258,13 +258,25 @@ class TestLimits:
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(1), 30)
 
+    async def test_empty_lines_do_not_keep_a_connection_open(self, served):
+        _, writer = await served.connect()
+
+        def still_here() -> bool:
+            if not writer.transport.is_closing():  # uvloop's refuses to write then
+                writer.write(b"\r\n")
+            return bool(served.server.connections)
+
+        await until(lambda: served.server.connections)
+        await until(lambda: not still_here())
+
     async def test_a_client_that_does_not_hang_up_is_hung_up_on(self, served):
         reader, writer = await served.connect()
         writer.write(b"bad\r\n\r\n")
         await read_answer(reader)
 
         def still_here() -> bool:
-            writer.write(b"more")
+            if not writer.transport.is_closing():  # uvloop's refuses to write then
+                writer.write(b"more")
             return bool(served.server.connections)
 
         await until(lambda: not still_here())
@@ -286,6 +298,42 @@ class TestLimits:
         writer.write(POST % b"big" * 10)
 
         await until(lambda: "logic.http_slow_reader" in served.drops.values and not served.server.connections)
+
+
+class TestLastReply:
+    @pytest.fixture
+    def limits(self) -> HttpLimits:
+        return HttpLimits(linger_s=0.01, reply_timeout_s=0.5)
+
+    @pytest.fixture
+    async def closing(self, served: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A client that has asked for a big last reply and does not read yet; longer than it is lingered for."""
+        reader, writer = await served.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's
+        writer.write(b"GET /big HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        await served.api.arrived.wait()
+        return reader, writer
+
+    async def test_a_client_that_never_takes_it_is_dropped_and_counted(self, served, closing):
+        await until(lambda: not served.server.connections)
+
+        assert served.drops.nonzero() == {"logic.http_slow_reader": 1}
+
+    class TestWithTime:
+        @pytest.fixture
+        def limits(self) -> HttpLimits:
+            return HttpLimits(linger_s=0.01, reply_timeout_s=60)
+
+        async def test_a_client_that_reads_slowly_gets_all_of_it(self, served, closing):
+            reader, writer = closing
+            await asyncio.sleep(0.1)
+            writer.transport.resume_reading()  # type: ignore[attr-defined]  # a stream's
+
+            answer = await read_answer(reader)
+
+            assert len(answer.body) == 4_000_000
+            assert await reader.read() == b""
+            assert served.drops.nonzero() == {}
 
 
 async def test_stop_lets_requests_end(served):

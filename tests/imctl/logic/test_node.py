@@ -8,6 +8,7 @@ import pytest
 from imctl.errors import ImctlError, PortInUseError, StartError
 from imctl.link.client import open_peer
 from imctl.link.contract import PeerError
+from imctl.link.limits import MAX_MESSAGE_BYTES
 from imctl.link.methods import CONNECT, NODES, RENEW_ONLINE
 from imctl.logic import node as node_module
 from imctl.logic.config import LogicConfig
@@ -64,6 +65,19 @@ async def test_comets_call_it_over_grpc(start_logic, registry, batched, monkeypa
     assert dict(rooms.allRoomCount) == {"live://1": 4}
     assert list(nodes.nodes) == ["comet-1.goim.io"]
     assert (await ask(node, OnlineRoom("live", ("1",)))).data == {"1": 4}
+
+
+async def test_a_comet_gets_the_counts_of_its_own_rooms_when_those_of_all_are_no_message(start_logic, registry):
+    node = await start_logic()
+    registry.report(comet_instance("comet-1"), comet_instance("comet-2"))
+    half = range(MAX_MESSAGE_BYTES // 8000 + 1)
+    first, second = ({f"{server}/{n:04000}": 1 for n in half} | {"live://1": 2} for server in ("comet-1", "comet-2"))
+
+    await node.handlers[RENEW_ONLINE](logic.OnlineReq(server="comet-1", roomCount=first))
+    reply = await node.handlers[RENEW_ONLINE](logic.OnlineReq(server="comet-2", roomCount=second))
+
+    assert reply.ByteSize() <= MAX_MESSAGE_BYTES
+    assert dict(reply.allRoomCount) == second | {"live://1": 4}
 
 
 async def test_a_push_goes_from_http_to_the_bus(start_logic, bus):

@@ -173,6 +173,23 @@ async def test_register_is_given_up_when_its_caller_does(connect):
         await client.set_metadata("goim.comet", "comet-1", {})
 
 
+async def test_a_registry_that_is_not_there_is_told_once_while_it_is_waited_for(connect, fake, caplog):
+    tries = []
+
+    async def refuse(request):
+        tries.append(request)
+        return web.Response(status=503)
+
+    client = connect(await fake(register=refuse))
+
+    registering = asyncio.create_task(client.register(comet("comet-1")))
+    await until(lambda: tries[2:])
+    registering.cancel()
+    await asyncio.wait([registering])
+
+    assert ["cannot register yet" in record.getMessage() for record in caplog.records] == [True]
+
+
 async def test_refused_registration_is_an_error_at_once(started, connect):
     server = await started(max_instances=1)
     client = connect(server.addresses["registry.http"])

@@ -109,6 +109,29 @@ async def test_body_over_the_limit_is_refused_and_counted(started, session):
     assert await answers(server, session)
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_body_that_is_not_in_its_coding_is_refused_and_counted(started, session, caplog, coding):
+    server = await started()
+    head = f"POST /discovery/register HTTP/1.1\r\nHost: x\r\nContent-Encoding: {coding}\r\nContent-Length: 5\r\n\r\n"
+
+    assert (await raw(server, head.encode() + b"hello")).startswith(b"HTTP/1.1 400 ")
+
+    assert server.stats()["counters"]["bad_requests"] == 1
+    assert "Error handling request" not in caplog.text
+    assert await answers(server, session)
+
+
+async def test_body_that_nobody_wanted_and_is_not_in_its_coding_is_counted_too(started, session, caplog):
+    server = await started()
+    head = b"POST /discovery/nope HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n"
+
+    assert (await raw(server, head + b"hello")).startswith(b"HTTP/1.1 404 ")
+
+    assert server.stats()["counters"]["bad_requests"] == 2
+    assert "Unhandled exception" not in caplog.text
+    assert await answers(server, session)
+
+
 async def test_body_that_does_not_come_is_given_up(started, session):
     server = await started(body_timeout_s=0.1)
 
@@ -117,6 +140,45 @@ async def test_body_that_does_not_come_is_given_up(started, session):
 
     assert answer.startswith(b"HTTP/1.1 413")
     assert await answers(server, session)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /discovery/nodes HTTP/1.1\r\nHost: x\r\nX-More"])
+async def test_a_request_that_does_not_come_ends_its_connection(started, session, sent):
+    server = await started(idle_timeout_s=0.2)
+
+    assert await raw(server, sent) == b""
+
+    assert await answers(server, session)
+
+
+async def test_connections_over_the_limit_are_closed_and_counted(started):
+    server = await started(max_connections=2)
+    host, port = server.addresses["registry.http"].rsplit(":", 1)
+    held = []
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /discovery/nodes HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"}")
+        held.append(writer)
+
+    assert await raw(server, b"") == b""
+
+    assert server.stats()["drops"] == {"registry.connections_over_limit": 1}
+    for writer in held:
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(("expect", "status"), [("200-ok", 417), ("100-Continue", 100), ("100-continue", 100)])
+async def test_a_client_that_asks_first_is_told_and_one_that_expects_else_is_counted(started, expect, status):
+    server = await started()
+    head = f"POST /discovery/renew HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: {expect}\r\n"
+
+    answer = await raw(server, head.encode() + b"Content-Length: 2\r\n\r\nhi")
+
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    counters = server.stats()["counters"]
+    assert (counters["requests"], counters["bad_requests"]) == (1, 1)
 
 
 async def test_client_that_leaves_takes_its_poll_along(started, session):
