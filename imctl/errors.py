@@ -38,12 +38,14 @@ class PortInUseError(StartError):
         address: `host:port` that was asked for.
         what: What it was for, such as `comet tcp`.
         holder: Who holds it, such as `python3 (pid 123)`; empty when it cannot be told.
+        instead: How to take another port, as a command says it.
     """
 
-    def __init__(self, address: str, what: str, holder: str = "") -> None:
+    def __init__(
+        self, address: str, what: str, holder: str = "", *, instead: str = "--any-port or another --port-base"
+    ) -> None:
         by = f" by {holder}" if holder else ""
-        hint = "stop what holds it, or use --any-port or another --port-base"
-        super().__init__(f"{what}: address {address} is in use{by}", hint=hint)
+        super().__init__(f"{what}: address {address} is in use{by}", hint=f"stop what holds it, or use {instead}")
         self.address = address
         self.what = what
         self.holder = holder

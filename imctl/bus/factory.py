@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from imctl.bus.contract import Bus
 from imctl.bus.memory import MemoryBus
-from imctl.bus.url import parse_bus_url
-from imctl.errors import ConfigError
+from imctl.bus.url import BusUrl, known_url
 from imctl.redis_cluster.url import CLUSTER_SCHEMES
 from imctl.sentinel_url import SENTINEL_SCHEMES
 
-__all__ = ["BUS_SCHEMES", "open_bus"]
+__all__ = ["BUS_SCHEMES", "check_bus", "open_bus"]
 
 # Held by those who opened it: a bus that nobody uses any more is gone.
 _memory: WeakValueDictionary[str, MemoryBus] = WeakValueDictionary()
@@ -50,7 +48,7 @@ def open_bus(url: str) -> Bus:
         ConfigError: the URL names no backend we have, a part of it is not acceptable,
             or a package that the backend needs is not installed.
     """
-    scheme = urlsplit(url).scheme
+    scheme = check_bus(url).scheme
     if scheme == "memory":
         bus = _memory.get(url)
         if bus is None or bus.closed:
@@ -65,11 +63,19 @@ def open_bus(url: str) -> Bus:
         from imctl.bus.kafka import KafkaBus
 
         return KafkaBus(url)
-    if scheme in _MQTT:
-        from imctl.bus.mqtt import MqttBus
+    from imctl.bus.mqtt import MqttBus
 
-        return MqttBus(url)
-    raise ConfigError(
-        f"bus is {parse_bus_url(url).shown!r}; expected one of {', '.join(f'{name}://' for name in BUS_SCHEMES)}",
-        hint="memory:// needs nothing; redis://127.0.0.1:6379 is a Redis on this machine",
-    )
+    return MqttBus(url)
+
+
+def check_bus(url: str) -> BusUrl:
+    """Return a bus's URL taken apart, as far as that can be done without the packages that the bus needs.
+
+    Raises:
+        ConfigError: as open_bus(), but for the parameters of a bus outside this process.
+    """
+    hint = "memory:// needs nothing; redis://127.0.0.1:6379 is a Redis on this machine"
+    parsed = known_url(url, "bus", BUS_SCHEMES, hint)
+    if parsed.scheme == "memory":
+        parsed.done()
+    return parsed

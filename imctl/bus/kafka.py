@@ -68,6 +68,13 @@ class KafkaSettings:
     client: dict[str, Any]
     producer: dict[str, Any]
 
+    def reason(self, error: KafkaError) -> str:
+        """Return what went wrong, as people may read it."""
+        text = str(error)
+        if "Unable to bootstrap" in text:  # then a list of socket addresses as Python shows them
+            return f"no broker answers at {', '.join(self.client['bootstrap_servers'])}"
+        return text or type(error).__name__
+
 
 def _settings(url: BusUrl) -> KafkaSettings:
     hosts = [f"[{host}]:{port or 9092}" if ":" in host else f"{host}:{port or 9092}" for host, port in url.hosts]
@@ -157,7 +164,7 @@ class KafkaBus:
         except KafkaError as exc:
             self._counts["refused"] += 1
             await self._let_go_of_a_broken(producer)
-            raise BusError(f"bus {self.url}: {_text(exc)}") from exc
+            raise BusError(f"bus {self.url}: {settings.reason(exc)}") from exc
         except BusError:
             self._counts["refused"] += 1
             raise
@@ -204,7 +211,7 @@ class KafkaBus:
                     await producer.start()
                 except KafkaError as exc:
                     await _stop(producer)
-                    self._why = _text(exc)
+                    self._why = self._settings.reason(exc)
                     await asyncio.sleep(_RETRY_S)
                 except BaseException:
                     await _stop(producer)
@@ -233,10 +240,6 @@ def _look_at(abandoned: asyncio.Future[object]) -> None:
     """Take the outcome of a record that nobody waits for any more; else asyncio complains of an error not seen."""
     if not abandoned.cancelled():
         abandoned.exception()
-
-
-def _text(error: KafkaError) -> str:
-    return str(error) or type(error).__name__
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

@@ -90,7 +90,7 @@ class KafkaMember(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 await self._commit()
         except KafkaError as exc:
             raise BusError(
-                f"bus {settings.shown}: {str(exc) or type(exc).__name__}",
+                f"bus {settings.shown}: {settings.reason(exc)}",
                 hint="are the brokers running, and the addresses right?",
             ) from exc
         except TimeoutError:

@@ -32,6 +32,7 @@ __all__ = ["MqttLink", "MqttSettings"]
 logger = logging.getLogger(__name__)
 
 _CONNECT_S = 3.0
+_FAILING = 3
 _FIRST_BACKOFF_S = 0.05
 _MAX_BACKOFF_S = 1.0
 
@@ -124,6 +125,8 @@ class MqttLink:
         on_acknowledged: Callable[[int, int], None] = lambda packet, code: None,
     ) -> None:
         self.up = asyncio.Event()
+        self.failing = asyncio.Event()
+        """Set while the last few attempts to connect have failed."""
         self.why = ""
         """Why there is no connection; empty when there is one."""
         self._settings = settings
@@ -199,11 +202,14 @@ class MqttLink:
                         logger.warning("bus %s: %s is back", self._settings.shown, self._identifier)
                     failures = 0
                     self.why = ""
+                    self.failing.clear()
                     self.up.set()
                     code = await self._until_lost(client)
             except MqttError as exc:
                 self.why = str(exc)
                 failures += 1
+                if failures == _FAILING:
+                    self.failing.set()
                 if failures == 2:
                     logger.warning("bus %s: %s has no connection: %s", self._settings.shown, self._identifier, exc)
             finally:

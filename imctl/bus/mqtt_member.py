@@ -84,7 +84,7 @@ class MqttMember:
         self._control.start()
         try:
             async with asyncio.timeout(settings.timeout_s):
-                await self._known.wait()
+                await self._hear_of_others()
                 if self._misfit:
                     raise BusError(self._misfit)
                 await self._share_out()
@@ -98,6 +98,18 @@ class MqttMember:
                 hint="is the broker running, the address right, and MQTT 5 spoken there?",
             ) from None
         self._task = kept_up(self._look_after(), f"mqtt member {self.name}")
+
+    async def _hear_of_others(self) -> None:
+        """Return when the other members are known; TimeoutError once it is plain that the broker takes nobody."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._known, self._control.failing)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waiting:
+                wait.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if not self._known.is_set():
+            raise TimeoutError
 
     async def receive(self) -> list[Record]:
         """See Subscription.receive; waits as long as the broker is away."""

@@ -26,6 +26,7 @@ from imctl.bus.contract import BusError
 from imctl.bus.tls import tls_context
 from imctl.bus.url import BusUrl
 from imctl.errors import ConfigError
+from imctl.redis_url import failure_hint
 
 __all__ = ["Command", "NoAnswerError", "RedisAddress", "RespConnection", "open_resp", "parse_redis_address"]
 
@@ -201,8 +202,7 @@ async def open_resp(address: RedisAddress, *, timeout_s: float) -> RespConnectio
         raise BusError(f"redis {address}: no connection within {timeout_s:g} s") from None
     except (OSError, BusError) as exc:
         _abort(connection)
-        hint = "is the server running, and the address right?" if isinstance(exc, ConnectionError) else ""
-        raise BusError(f"redis {address}: {exc}", hint=hint) from exc
+        raise BusError(f"redis {address}: {exc}", hint=failure_hint(str(exc), away=isinstance(exc, OSError))) from exc
     except BaseException:
         _abort(connection)
         raise

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from imctl.errors import ConfigError
 
-__all__ = ["BusUrl", "parse_bus_url", "show_url"]
+__all__ = ["BusUrl", "known_url", "parse_bus_url", "show_url"]
 
+# `//user:password@`, up to the last @ before the path, and `?password=`. Not by urlsplit: what it
+# cannot take apart has to be shown too.
+_LOGIN = re.compile(r"(://[^/?#@:]*:)[^/?#]*(?=@)")
 _PASSWORD = re.compile(r"([?&][^=&]*password=)[^&#]*", re.IGNORECASE)
 
 
@@ -90,12 +94,15 @@ def parse_bus_url(url: str, what: str = "bus") -> BusUrl:
         what: What it is the URL of, for errors.
 
     Raises:
-        ConfigError: a port is not a number, or a parameter is there twice.
+        ConfigError: it cannot be taken apart, a port is not one, or a parameter is there twice.
     """
-    parts = urlsplit(url)
+    shown = show_url(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        raise ConfigError(f"{what} {shown}: {exc}") from exc
     login, at, addresses = parts.netloc.rpartition("@")
     name, colon, secret = login.partition(":")
-    shown = show_url(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     parameters = dict(pairs)
     if len(parameters) < len(pairs):
@@ -115,14 +122,31 @@ def _host(address: str, of: str) -> tuple[str, int | None]:
         raise ConfigError(f"{of}: {address!r} is not host:port: {exc}") from exc
     if not host:
         raise ConfigError(f"{of}: {address!r} has no host")
+    if port == 0:
+        raise ConfigError(f"{of}: {address!r}: port 0 is none to connect to; expected 1 to 65535")
     return host, port
+
+
+def known_url(url: str, what: str, schemes: Iterable[str], hint: str) -> BusUrl:
+    """Take a URL apart whose scheme has to be one of a few.
+
+    Args:
+        url: What came.
+        what: As for parse_bus_url().
+        schemes: Which there are.
+        hint: Said beside the error when it is another one.
+
+    Raises:
+        ConfigError: it is another one, or the URL is not acceptable in whatever way can be told from it alone.
+    """
+    parsed = parse_bus_url(url, what)
+    names = tuple(schemes)
+    if parsed.scheme not in names or not url.lower().startswith(f"{parsed.scheme}://"):
+        expected = ", ".join(f"{name}://" for name in names)
+        raise ConfigError(f"{what} {parsed.shown!r} is not known; expected one of {expected}", hint=hint)
+    return parsed
 
 
 def show_url(url: str) -> str:
     """Return the URL as people may see it: passwords are ***."""
-    parts = urlsplit(url)
-    login, at, addresses = parts.netloc.rpartition("@")
-    if at and ":" in login:
-        netloc = f"{login.partition(':')[0]}:***@{addresses}"
-        url = url.replace(f"//{parts.netloc}", f"//{netloc}", 1)
-    return _PASSWORD.sub(r"\1***", url)
+    return _PASSWORD.sub(r"\1***", _LOGIN.sub(r"\1***", url))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["LogicHttp", "LogicRefusedError", "NotServedError"]
 
 _HINT = "does a logic run there, and is that its HTTP address?"
+_SILENT_HINT = "is it paused, or its machine overloaded? `imctl ps` shows the nodes of a cluster here"
 
 
 class LogicRefusedError(ImctlError):
@@ -83,7 +84,9 @@ class LogicHttp:
             async with self._session.request(request.method, url, data=body or None, headers=headers) as response:
                 status, text = response.status, await response.read()
         except TimeoutError as exc:
-            raise ClusterError(f"logic {self._address} did not answer within {self._timeout_s:g} s") from exc
+            raise ClusterError(
+                f"logic {self._address} did not answer within {self._timeout_s:g} s", hint=_SILENT_HINT
+            ) from exc
         except aiohttp.ClientConnectorError as exc:
             why = os.strerror(exc.errno) if exc.errno else str(exc)
             raise ClusterError(f"logic {self._address} cannot be reached: {why}", hint=_HINT) from exc

@@ -11,7 +11,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from imctl.cluster.spec import PARTS, ProcessSpec, make_config
+from imctl.cluster.node_config import PARTS, make_config
+from imctl.cluster.spec import ProcessSpec
 from imctl.errors import ConfigError
 from imctl.node import Node, NodeStats
 

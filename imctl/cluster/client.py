@@ -180,8 +180,9 @@ class ControlClient:
                     str(self._info.control), limit=MAX_LINE_BYTES
                 )
         except (OSError, TimeoutError) as exc:
+            why = str(exc) or f"no answer within {self._timeout_s:g} s"
             raise ClusterError(
-                f"cluster {self._info.cluster!r} (supervisor pid {self._info.supervisor_pid}) cannot be reached: {exc}"
+                f"cluster {self._info.cluster!r} (supervisor pid {self._info.supervisor_pid}) cannot be reached: {why}"
             ) from exc
         return self
 
@@ -209,7 +210,9 @@ class ControlClient:
                 await self._writer.drain()
                 line = await self._reader.readline()
         except (ConnectionError, TimeoutError) as exc:
-            raise ClusterError(f"the supervisor of {self._info.cluster!r} did not answer {cmd}: {exc}") from exc
+            why = str(exc) or f"no answer within {self._timeout_s + takes_s:g} s"
+            who = f"the supervisor of {self._info.cluster!r} (pid {self._info.supervisor_pid})"
+            raise ClusterError(f"{who} did not answer {cmd}: {why}") from exc
         if not line:
             raise ClusterError(f"the supervisor of {self._info.cluster!r} ended before it answered {cmd}")
         reply = json.loads(line)

@@ -9,6 +9,7 @@ stdout and goes on until it is told to end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from imctl.cluster.control import dump_error, load_error
@@ -25,6 +27,9 @@ from imctl.cluster.supervised import child_environment
 from imctl.errors import ImctlError, StartError
 
 __all__ = ["main", "start_detached"]
+
+_END_S = 10.0
+"""More than a start that is broken off needs to end its processes."""
 
 
 def start_detached(spec: ClusterSpec, began_ns: int) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def start_detached(spec: ClusterSpec, began_ns: int) -> dict[str, Any]:
         stderr_file = last_words.open("wb")
     with (
         stderr_file as stderr,
+        _ended_by_signals(),
         subprocess.Popen(
             [sys.executable, "-P", "-m", "imctl.cluster.daemon", str(began_ns)],
             stdin=subprocess.PIPE,
@@ -63,6 +69,8 @@ def start_detached(spec: ClusterSpec, began_ns: int) -> dict[str, Any]:
             line = process.stdout.readline()
         except BaseException:
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S)
             raise
         if not line:
             raise StartError(f"the supervisor ended at once, exit {process.wait()}", hint=f"why is in {last_words}")
@@ -76,6 +84,24 @@ def start_detached(spec: ClusterSpec, began_ns: int) -> dict[str, Any]:
     return result
 
 
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have SIGTERM and a closed terminal interrupt as Ctrl-C does: what was started is to be ended."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]  # nohup keeps its word
+    for number in taken:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
 async def _supervise(spec: ClusterSpec, began_ns: int) -> int:
     from imctl.cluster.supervisor import Supervisor
 
@@ -83,8 +109,13 @@ async def _supervise(spec: ClusterSpec, began_ns: int) -> int:
     supervisor = Supervisor(spec)
     starting = asyncio.current_task()
     assert starting is not None
+
+    def interrupt() -> None:
+        if not starting.cancelling():  # what comes while it ends what it has started changes nothing
+            starting.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, starting.cancel)
+        loop.add_signal_handler(number, interrupt)
     try:
         await supervisor.start(began_ns)
     except asyncio.CancelledError:
@@ -95,18 +126,27 @@ async def _supervise(spec: ClusterSpec, began_ns: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    _answer({"ok": True, "result": supervisor.summary()})
+    if not _answer({"ok": True, "result": supervisor.summary()}):
+        await supervisor.stop(0.0)
+        return 1
     await supervisor.stopped.wait()
     return 0
 
 
-def _answer(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+def _answer(document: dict[str, Any]) -> bool:
+    """Tell who started us; False when that one was killed, so that nobody knows of the cluster."""
+    try:
+        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        is_told = False
+    else:
+        is_told = True
     # Who reads it must not wait for us to end.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
+    return is_told
 
 
 def main() -> None:

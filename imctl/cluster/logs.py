@@ -10,13 +10,14 @@ from pathlib import Path
 
 from imctl.cluster.state import usable
 
-__all__ = ["LOG_FORMAT", "LOG_TIME", "LogFile", "LogLine", "follow_logs", "log_nodes", "read_logs"]
+__all__ = ["LOG_FORMAT", "LOG_TIME", "MAX_LOG_BYTES", "LogFile", "LogLine", "follow_logs", "log_nodes", "read_logs"]
 
 LOG_TIME = "%Y-%m-%dT%H:%M:%S"
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
 """Starts with the time, so that lines of several nodes sort; a line that does not belongs to the one before."""
 
-_MAX_BYTES = 4 * 1024 * 1024
+MAX_LOG_BYTES = 4 * 1024 * 1024
+"""Of one file; a node has two."""
 _FOLLOW_S = 0.2
 
 
@@ -31,7 +32,7 @@ class LogFile:
         ConfigError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
         self._path = path
         self._max_bytes = max_bytes
         with usable("a log cannot be written"):

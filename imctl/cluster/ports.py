@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from imctl.cluster.state import state_root
 from imctl.errors import PortInUseError, StartError
 
-__all__ = ["PortsInUseError", "Wanted", "check_ports", "holder_of", "port_is_free"]
+__all__ = ["PortsInUseError", "Wanted", "check_ports", "holder_of", "port_is_free", "with_holder"]
 
 _CHILD = "imctl.cluster.child"
 
@@ -70,10 +72,32 @@ def holder_of(port: int) -> str:
         words = process.cmdline()
         # Our own children are all called python: say which node it is.
         ours = words.index(_CHILD) if _CHILD in words else None
-        name = process.name() if ours is None else f"imctl node {words[ours + 1]}"
+        name = process.name() if ours is None else f"{words[ours + 1]} of {_cluster_of(found[0])}"
         return f"{name} (pid {found[0]})"
     except psutil.Error:  # another user's, or gone
         return ""
+
+
+def _cluster_of(pid: int) -> str:
+    """Return `cluster b` for the pid of a node, by the state files of this user."""
+    for path in state_root().glob("*/state.json"):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            if pid in [node["pid"] for node in json.loads(path.read_bytes())["nodes"]]:
+                return f"cluster {path.parent.name}"
+    return "another cluster"
+
+
+def with_holder(error: PortInUseError, *, instead: str = "") -> PortInUseError:
+    """Return the error of a node, which does not look for who has its port, with the holder's name.
+
+    Args:
+        error: What it failed with.
+        instead: How to take another port; empty for the options of `imctl up`.
+    """
+    holder = error.holder or holder_of(int(error.address.rpartition(":")[2]))
+    if instead:
+        return PortInUseError(error.address, error.what, holder, instead=instead)
+    return PortInUseError(error.address, error.what, holder)
 
 
 def check_ports(wanted: Iterable[Wanted]) -> None:

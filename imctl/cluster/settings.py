@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from imctl.cluster.goim_file import goim_kind, read_goim
-from imctl.cluster.spec import PARTS, ClusterOptions, config_class
+from imctl.cluster.node_config import PARTS, setting_problems
+from imctl.cluster.spec import ClusterOptions
 from imctl.errors import ConfigError
 
 __all__ = ["FileSettings", "load_settings"]
@@ -32,6 +33,7 @@ _CLUSTER_KEYS = {
     "any_port": "any_port",
     "host": "host",
 }
+_WORDS = {int: "a whole number", bool: "true or false", str: "text"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "comets": (int,),
     "logics": (int,),
@@ -95,8 +97,7 @@ def _from_ours(path: Path, document: Mapping[str, Any]) -> FileSettings:
         elif name == "cluster":
             cluster = _cluster(path, table, problems)
         else:
-            known = {setting.name for setting in dataclasses.fields(config_class(name))}
-            problems += [f"{path}: {name}.{key} is unknown" for key in table if key not in known]
+            problems += [f"{path}: {problem}" for problem in setting_problems(name, table)]
             nodes[name] = table
     if problems:
         raise ConfigError("\n".join(problems))
@@ -108,6 +109,8 @@ def _cluster(path: Path, table: Mapping[str, Any], problems: list[str]) -> dict[
     for key, value in table.items():
         if key == "compat" and value in ("goim", ""):
             found["compat_goim"] = value == "goim"
+        elif key == "compat":
+            problems.append(f"{path}: cluster.compat is {value!r}; expected 'goim'")
         elif key not in _CLUSTER_KEYS:
             expected = ", ".join([*_CLUSTER_KEYS, "compat"])
             problems.append(f"{path}: cluster.{key} = {value!r}; expected one of {expected} (compat: goim)")
@@ -117,6 +120,6 @@ def _cluster(path: Path, table: Mapping[str, Any], problems: list[str]) -> dict[
             if type(value) in types:
                 found[field] = value
             else:
-                problems.append(f"{path}: cluster.{key} is {value!r}; expected {types[0].__name__}")
+                problems.append(f"{path}: cluster.{key} is {value!r}; expected {_WORDS[types[0]]}")
     assert set(found) <= {field.name for field in dataclasses.fields(ClusterOptions)}
     return found

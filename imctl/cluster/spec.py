@@ -8,35 +8,30 @@ comet listens on 3201, 3202, ... and nothing meets goim's 3111 and 3119. With
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from imctl.bus.url import show_url
+from imctl.bus.factory import check_bus
+from imctl.bus.url import parse_bus_url, show_url
+from imctl.cluster.node_config import config_class, make_config
 from imctl.cluster.ports import Wanted
 from imctl.cluster.services import SERVICES, ServiceSpec, embedded, located
 from imctl.errors import ConfigError
 from imctl.messages.factory import messages_hook
+from imctl.registry.factory import node_urls
+from imctl.store.factory import check_store
 
 __all__ = [
-    "PARTS",
     "ClusterOptions",
     "ClusterSpec",
     "OptionsError",
     "ProcessSpec",
-    "config_class",
-    "make_config",
     "plan",
     "shareable",
     "without_password",
 ]
-
-PARTS = ("registry", "logic", "job", "comet")
-"""The kinds of node, in the order in which they start."""
-
-_CONFIG_CLASSES = {"registry": "RegistryConfig", "logic": "LogicConfig", "job": "JobConfig", "comet": "CometConfig"}
 
 _DEFAULT_BASE = 3100
 _BLOCK = 100
@@ -222,46 +217,6 @@ def _short(part: str, setting: str) -> str:
     return "http" if part == "registry" else setting.removesuffix("_port")
 
 
-def config_class(part: str) -> Any:
-    """Return the config class of a kind of node. Any: the four have no common base.
-
-    Raises:
-        ConfigError: there is no such kind.
-    """
-    if part not in _CONFIG_CLASSES:
-        raise ConfigError(f"unknown kind of node {part!r}; expected one of {', '.join(PARTS)}")
-    return getattr(importlib.import_module(f"imctl.{part}.config"), _CONFIG_CLASSES[part])
-
-
-def make_config(part: str, settings: Mapping[str, Any]) -> Any:
-    """Return the config object of a node; Any as in config_class().
-
-    Raises:
-        ConfigError: a setting is unknown or not acceptable.
-    """
-    cls = config_class(part)
-    names = [setting.name for setting in dataclasses.fields(cls)]
-    unknown = sorted(set(settings) - set(names))
-    if unknown:
-        raise ConfigError(
-            f"{part}: unknown setting {', '.join(map(repr, unknown))}", hint=f"there are: {', '.join(names)}"
-        )
-    try:
-        return cls(**{name: _as_field(cls, name, value) for name, value in settings.items()})
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"{part}: {exc}") from exc
-
-
-def _as_field(cls: Any, name: str, value: Any) -> Any:
-    """Return a JSON value as a config class wants it: JSON has no tuples and no nested classes."""
-    if isinstance(value, list):
-        return tuple(value)
-    field_ = next(setting for setting in dataclasses.fields(cls) if setting.name == name)
-    if isinstance(value, Mapping) and dataclasses.is_dataclass(nested := field_.default_factory):
-        return nested(**value)
-    return value
-
-
 def without_password(url: str) -> str:
     """Return a URL that can be shown: its passwords are ***."""
     return show_url(url)
@@ -279,6 +234,7 @@ def plan(options: ClusterOptions) -> ClusterSpec:
         OptionsError: the options do not go together.
         ConfigError: a setting is unknown or not acceptable.
     """
+    _check_urls(options)
     _check(options)
     split = options.split or options.logics > 1 or options.jobs > 1
     groups: list[tuple[str, str, dict[str, int]]] = []  # name, kind, {part: its number}
@@ -312,6 +268,18 @@ def plan(options: ClusterOptions) -> ClusterSpec:
         _services(options),
         _messages(options),
     )
+
+
+def _check_urls(options: ClusterOptions) -> None:
+    """Tell what can be told of the URLs without asking their servers, before anything starts."""
+    for url, what, check in ((options.bus, "bus", check_bus), (options.store, "session store", check_store)):
+        parse_bus_url(url, what)
+        if not embedded(url):
+            check(url)
+    if options.messages:
+        parse_bus_url(options.messages, "message store")
+    if options.registry is not None:
+        node_urls(options.registry)
 
 
 def _messages(options: ClusterOptions) -> str | None:

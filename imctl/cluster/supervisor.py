@@ -15,7 +15,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,21 +24,19 @@ from urllib.parse import urlsplit
 from imctl.cluster.control import ControlServer
 from imctl.cluster.logs import LogFile
 from imctl.cluster.naming import command_for
-from imctl.cluster.ports import check_ports, holder_of
+from imctl.cluster.ports import check_ports, with_holder
 from imctl.cluster.process import ManagedProcess
 from imctl.cluster.program import ManagedProgram
-from imctl.cluster.spec import ClusterSpec, OptionsError, without_password
+from imctl.cluster.requests import Requests
+from imctl.cluster.spec import ClusterSpec, without_password
 from imctl.cluster.state import ClusterFolder, process_start
 from imctl.cluster.supervised import State, Supervised
-from imctl.cluster.tracing import collect_traces
-from imctl.cluster.usage import Meter
 from imctl.errors import ClusterError, ImctlError, PortInUseError
 
 __all__ = ["Event", "Supervisor"]
 
 _BACKOFF_S = (0.1, 10.0)
 _STEADY_S = 30.0
-_STATS_S = 2.0
 _REGISTRY_S = 3.0
 
 
@@ -83,9 +81,8 @@ class Supervisor:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
         """Nodes whose end is a restart that somebody asked for."""
-        self._control = ControlServer(self.folder.control, self._request)
+        self._control = ControlServer(self.folder.control, Requests(self).handle)
         self._log: LogFile | None = None
-        self._meter = Meter()
         self._started_at = ""
         self._ready_ms = 0
         self._stopping: asyncio.Task[None] | None = None
@@ -127,7 +124,7 @@ class Supervisor:
         except BaseException as exc:
             await self._end(0.0)
             if isinstance(exc, PortInUseError) and not exc.holder:
-                raise PortInUseError(exc.address, exc.what, holder_of(int(exc.address.rpartition(":")[2]))) from exc
+                raise with_holder(exc) from exc
             raise
         for name, kept in self._processes.items():
             self._keepers[name] = asyncio.create_task(self._keep(kept), name=f"keep {name}")
@@ -161,6 +158,11 @@ class Supervisor:
         self.stop(0.0)
 
     @property
+    def processes(self) -> Collection[Supervised]:
+        """All of them, in the order in which they start."""
+        return self._processes.values()
+
+    @property
     def stopping(self) -> bool:
         """Whether stop() has been called."""
         return self._stopping is not None
@@ -189,56 +191,26 @@ class Supervisor:
         known = [process.persistent for process in self._processes.values() if process.persistent is not None]
         return bool(known) and all(known)
 
-    # -- requests of the control socket
+    # -- one process
 
-    async def _request(self, cmd: str, fields: Mapping[str, Any]) -> Any:
-        match cmd:
-            case "ps":
-                return {**self.summary(), "nodes": [self._row(process) for process in self._processes.values()]}
-            case "stats":
-                within_s = float(fields.get("within_s", _STATS_S))
-                return {"cluster": self.spec.cluster, "nodes": await self._stats(within_s)}
-            case "trace":
-                trace, after_ns = int(fields.get("trace", 0)), int(fields.get("after_ns", 0))
-                return await collect_traces(self._processes.values(), trace, after_ns)
-            case "kill":
-                process = self._find(fields)
-                process.signal(signal.SIGKILL)
-                return {"node": process.name, "pid": process.pid, "signal": "SIGKILL"}
-            case "pause" | "resume":
-                return self._pause(self._find(fields), paused=cmd == "pause")
-            case "restart":
-                return await self._restart(self._find(fields), float(fields.get("grace_s", 5.0)))
-            case "down":
-                await self._end_processes(float(fields.get("grace_s", 5.0)))
-                self.stop(0.0)
-                return {"cluster": self.spec.cluster, "stopped": True}
-            case other:
-                raise ClusterError(f"unknown request {other!r}", hint="is this cluster of another version of imctl?")
+    def pause(self, process: Supervised, *, paused: bool) -> None:
+        """Have a process stand still, or go on.
 
-    def _find(self, fields: Mapping[str, Any]) -> Supervised:
-        name = str(fields.get("node", ""))
-        try:
-            return self._processes[name]
-        except KeyError:
-            raise OptionsError(f"there is no node {name!r}; there are: {', '.join(self._processes)}") from None
-
-    def _not_running(self, process: Supervised) -> ClusterError:
-        hint = command_for(self.spec.cluster, "imctl ps")
-        return ClusterError(f"{process.name} is {process.state}, not running", hint=hint)
-
-    def _pause(self, process: Supervised, *, paused: bool) -> dict[str, Any]:
-        if process.state not in (State.RUNNING, State.PAUSED):
-            raise self._not_running(process)
+        Raises:
+            ClusterError: it is not running.
+        """
+        self._check_running(process)
         process.signal(signal.SIGSTOP if paused else signal.SIGCONT)
         process.state = State.PAUSED if paused else State.RUNNING
         self._tell(Event(process.name, str(process.state) if paused else "resumed"))
-        return {"node": process.name, "pid": process.pid, "state": process.state}
 
-    async def _restart(self, process: Supervised, grace_s: float) -> dict[str, Any]:
-        if process.state not in (State.RUNNING, State.PAUSED):
-            raise self._not_running(process)
-        began = time.monotonic_ns()
+    async def restart(self, process: Supervised, grace_s: float) -> None:
+        """Have a process drain, end and start again; returns when it is ready.
+
+        Raises:
+            ClusterError: it is not running, or did not come back.
+        """
+        self._check_running(process)
         self._asked.add(process.name)
         process.ready.clear()
         await process.stop(grace_s)
@@ -247,47 +219,11 @@ class Supervisor:
                 await process.ready.wait()
         except TimeoutError:
             raise ClusterError(f"{process.name} did not come back", hint=process.hint("logs")) from None
-        return {"node": process.name, "pid": process.pid, "took_ms": (time.monotonic_ns() - began) // 1_000_000}
 
-    def _row(self, process: Supervised) -> dict[str, Any]:
-        uptime_s = time.monotonic() - process.started_s if process.pid is not None and process.started_s else 0.0
-        return {
-            "name": process.name,
-            "kind": process.kind,
-            "pid": process.pid,
-            "state": process.state,
-            "uptime_s": round(uptime_s, 1),
-            **self._meter.read(process.pid),
-            "restarts": process.restarts,
-            "last_exit": process.last_exit,
-            "addresses": process.addresses,
-        }
-
-    async def _stats(self, within_s: float) -> list[dict[str, Any]]:
-        """Ask all processes at once; one that does not answer in time has no parts and no drops, and a problem."""
-
-        async def one(process: Supervised) -> dict[str, Any]:
-            try:
-                parts = await process.call("stats", within_s)
-                problem = ""
-            except ImctlError as exc:
-                parts, problem = {}, str(exc)
-            drops: dict[str, int] = {}
-            for part in parts.values():
-                for place, count in part["drops"].items():
-                    drops[place] = drops.get(place, 0) + count
-            return {
-                "name": process.name,
-                "kind": process.kind,
-                "pid": process.pid,
-                "state": process.state,
-                **self._meter.read(process.pid),
-                "drops": drops,
-                "parts": parts,
-                "problem": problem,
-            }
-
-        return list(await asyncio.gather(*(one(process) for process in self._processes.values())))
+    def _check_running(self, process: Supervised) -> None:
+        if process.state not in (State.RUNNING, State.PAUSED):
+            hint = command_for(self.spec.cluster, "imctl ps")
+            raise ClusterError(f"{process.name} is {process.state}, not running", hint=hint)
 
     # -- life
 
@@ -332,7 +268,7 @@ class Supervisor:
         finally:
             self.stopped.set()
 
-    async def _end_processes(self, grace_s: float) -> None:
+    async def end_processes(self, grace_s: float) -> None:
         """End comets first, so that logic still hears their clients go; what all the others use last."""
         self._ending = True
         running = [process for process in self._processes.values() if process.pid is not None]
@@ -343,7 +279,7 @@ class Supervisor:
             await asyncio.gather(*(process.stop(grace_s) for process in group))
 
     async def _end(self, grace_s: float) -> None:
-        await self._end_processes(grace_s)
+        await self.end_processes(grace_s)
         keepers, self._keepers = self._keepers, {}
         if keepers:  # each sees that its process has ended, or sleeps before a restart
             _, asleep = await asyncio.wait(keepers.values(), timeout=0.5)
@@ -405,7 +341,10 @@ async def _check_registry(url: str) -> None:
         else:
             writer.close()
             return
-    raise ClusterError("; ".join(problems), hint="leave --registry away to start one")
+    raise ClusterError(
+        "; ".join(problems),
+        hint="is it running there? Without --registry (discovery.nodes of a goim file) imctl starts one",
+    )
 
 
 async def _all_or_first_error(calls: list[Coroutine[Any, Any, None]]) -> None:

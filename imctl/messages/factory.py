@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from weakref import WeakValueDictionary
 
-from imctl.bus.url import parse_bus_url
+from imctl.bus.url import known_url, parse_bus_url
 from imctl.errors import ConfigError
 from imctl.messages.contract import Limits, MessageLog
 from imctl.messages.sqlite import SqliteLog
 from imctl.redis_cluster.url import CLUSTER_SCHEMES
+from imctl.redis_url import SINGLE_SCHEMES
 from imctl.sentinel_url import SENTINEL_SCHEMES
 from imctl.store.factory import hide_password
 
 if TYPE_CHECKING:
+    from imctl.bus.url import BusUrl
     from imctl.messages.redis import RedisLog
     from imctl.messages.redis_cluster import ClusterLog
 
-__all__ = ["MESSAGE_SCHEMES", "default_path", "messages_hook", "open_messages"]
+__all__ = ["MESSAGE_SCHEMES", "default_path", "messages_hook", "open_messages", "sqlite_path"]
 
-_REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
-MESSAGE_SCHEMES = ("sqlite", "memory", "fakeredis", *_REDIS_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
+MESSAGE_SCHEMES = ("sqlite", "memory", "fakeredis", *SINGLE_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
 
 _HOOK_OPTIONS = (
     *("keep", "ack", "max_messages", "max_bytes", "max_age_s"),
@@ -61,11 +62,12 @@ def open_messages(url: str, limits: Limits | None = None) -> MessageLog:
         ConfigError: the URL is not one of these, or what it needs is not installed.
     """
     limits = limits or Limits()
-    scheme = _scheme(url)
-    rest = url.partition("://")[2]
+    parsed = _known(url)
+    scheme = parsed.scheme
     if scheme == "sqlite":
         return _open_sqlite(url, limits)
     if scheme in ("memory", "fakeredis"):
+        parsed.done()
         held = _private.get(url)
         if held is None or held.closed:
             held = _private[url] = _open_private(scheme, url, limits)
@@ -74,7 +76,7 @@ def open_messages(url: str, limits: Limits | None = None) -> MessageLog:
         return _open_sentinel(url, limits)
     if scheme in CLUSTER_SCHEMES:
         return _open_cluster(url, limits)
-    return _open_redis(scheme, rest, url, limits)
+    return _open_redis(url, limits)
 
 
 def messages_hook(url: str, cluster: str = "default") -> str:
@@ -87,29 +89,32 @@ def messages_hook(url: str, cluster: str = "default") -> str:
     Raises:
         ConfigError: its scheme is not known.
     """
-    scheme = _scheme(url)
+    scheme = _known(url).scheme
     target, _, query = url.partition("?")
     parameters = parse_qsl(query, keep_blank_values=True)
     options = [(name, value) for name, value in parameters if name in _HOOK_OPTIONS]
     rest = urlencode([(name, value) for name, value in parameters if name not in _HOOK_OPTIONS])
     if scheme == "sqlite":
-        target = f"sqlite:///{quote(str(_path(url, _file_name(cluster))))}"
+        target = f"sqlite:///{quote(str(sqlite_path(url, cluster)))}"
     return "offline?" + urlencode([("url", f"{target}?{rest}" if rest else target), *options])
+
+
+def sqlite_path(url: str, cluster: str = "default") -> Path:
+    """Return the file of a `sqlite://` URL; where it names none, the one of this cluster.
+
+    Raises:
+        ConfigError: the URL is of another form.
+    """
+    return _path(url, _file_name(cluster))
 
 
 def _file_name(cluster: str) -> str:
     return "messages" if cluster == "default" else f"messages-{cluster}"
 
 
-def _scheme(url: str) -> str:
-    scheme, separator, _ = url.partition("://")
-    if not separator or scheme not in MESSAGE_SCHEMES:
-        raise ConfigError(
-            f"message store {hide_password(url)!r} is not known; expected one of "
-            + ", ".join(f"{name}://" for name in MESSAGE_SCHEMES),
-            hint="sqlite:// is a file in your data folder, redis://127.0.0.1:6379 a Redis on this machine",
-        )
-    return scheme
+def _known(url: str) -> BusUrl:
+    hint = "sqlite:// is a file in your data folder, redis://127.0.0.1:6379 a Redis on this machine"
+    return known_url(url, "message store", MESSAGE_SCHEMES, hint)
 
 
 def _open_private(scheme: str, url: str, limits: Limits) -> SqliteLog | RedisLog:
@@ -179,18 +184,12 @@ def _client_arguments() -> dict[str, Any]:
     }
 
 
-def _open_redis(scheme: str, rest: str, url: str, limits: Limits) -> RedisLog:
+def _open_redis(url: str, limits: Limits) -> RedisLog:
     # Only here: the client costs 100 ms of import, and a file does without.
-    from redis.asyncio import Redis
-
     from imctl.messages.redis import RedisLog
+    from imctl.redis_client import client_of_url
 
-    try:
-        client: Redis = Redis.from_url(f"{_REDIS_SCHEMES[scheme]}://{rest}", **_client_arguments())
-        # Opens nothing, and finds a parameter that it does not know.
-        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-    except (ValueError, TypeError) as exc:
-        raise ConfigError(f"message store {hide_password(url)!r}: {exc}") from exc
+    client = client_of_url(url, "message store", **_client_arguments())
     return RedisLog(client, url=hide_password(url), limits=limits)
 
 

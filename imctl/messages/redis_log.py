@@ -26,6 +26,7 @@ from imctl.messages.contract import (
     Waiting,
 )
 from imctl.messages.ids import FIRST_UNBOUND, epoch_of
+from imctl.redis_url import failure_hint
 from imctl.store.batcher import Batcher
 from imctl.store.contract import StoreError
 
@@ -195,9 +196,7 @@ class ScriptLog(ABC):
             return StoreError(
                 f"{self._what} is full: {text}", hint="give the server more maxmemory, or a smaller max_age_s"
             )
-        if away:
-            hint = "is the server running, and the address right?"
-        return StoreError(f"{self._what}: {text}", hint=hint)
+        return StoreError(f"{self._what}: {text}", hint=failure_hint(text, away=away) or hint)
 
 
 def _cursors(mid: int, found: Sequence[Sequence[bytes]]) -> tuple[Cursor, ...]:

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from imctl.bus.url import parse_bus_url
+from imctl.bus.url import BusUrl, known_url, parse_bus_url
 from imctl.errors import ConfigError
 from imctl.redis_cluster.url import CLUSTER_SCHEMES
+from imctl.redis_url import SINGLE_SCHEMES
 from imctl.sentinel_url import SENTINEL_SCHEMES
 from imctl.store.contract import SessionStore
 from imctl.store.memory import MemoryStore
@@ -16,10 +17,9 @@ from imctl.store.memory import MemoryStore
 if TYPE_CHECKING:
     from imctl.store.redis import RedisStore
 
-__all__ = ["STORE_SCHEMES", "hide_password", "open_store"]
+__all__ = ["STORE_SCHEMES", "check_store", "hide_password", "open_store"]
 
-_REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
-STORE_SCHEMES = ("memory", "fakeredis", *_REDIS_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
+STORE_SCHEMES = ("memory", "fakeredis", *SINGLE_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
 
 # Held by those who opened it: a store that nobody uses any more is gone.
 _private: WeakValueDictionary[tuple[str, float], MemoryStore | RedisStore] = WeakValueDictionary()
@@ -55,13 +55,7 @@ def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
     url, expire_s = _take_expiry(url, expire_s)
     if not 1 <= expire_s < 1e9:
         raise ConfigError(f"session expiry is {expire_s:g} s; expected 1 s to 1e9 s")
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in STORE_SCHEMES:
-        raise ConfigError(
-            f"session store {hide_password(url)!r} is not known; expected one of "
-            + ", ".join(f"{name}://" for name in STORE_SCHEMES),
-            hint="memory:// needs nothing; redis://127.0.0.1:6379 is a Redis on this machine",
-        )
+    scheme = check_store(url).scheme
     if scheme in ("memory", "fakeredis"):
         held = _private.get((url, expire_s))
         if held is not None and not held.closed:
@@ -73,7 +67,20 @@ def open_store(url: str, *, expire_s: float = 1800) -> SessionStore:
         return _open_sentinel(url, expire_s)
     if scheme in CLUSTER_SCHEMES:
         return _open_cluster(url, expire_s)
-    return _open_redis(scheme, rest, url, expire_s)
+    return _open_redis(url, expire_s)
+
+
+def check_store(url: str) -> BusUrl:
+    """Return a store's URL taken apart, as far as that can be done without the packages that the store needs.
+
+    Raises:
+        ConfigError: as open_store(), but for the parameters of a store outside this process.
+    """
+    hint = "memory:// needs nothing; redis://127.0.0.1:6379 is a Redis on this machine"
+    parsed = known_url(_take_expiry(url, 0.0)[0], "session store", STORE_SCHEMES, hint)
+    if parsed.scheme in ("memory", "fakeredis"):
+        parsed.done()
+    return parsed
 
 
 def _take_expiry(url: str, expire_s: float) -> tuple[str, float]:
@@ -138,14 +145,10 @@ def _open_cluster(url: str, expire_s: float) -> SessionStore:
     return ClusterStore(nodes, url=parsed.shown, expire_s=expire_s)
 
 
-def _open_redis(scheme: str, rest: str, url: str, expire_s: float) -> SessionStore:
+def _open_redis(url: str, expire_s: float) -> SessionStore:
     # Only here: the client costs 100 ms of import, and memory:// does without.
-    from redis.asyncio import Redis
-
+    from imctl.redis_client import client_of_url
     from imctl.store.redis import RedisStore
 
-    try:
-        client: Redis = Redis.from_url(f"{_REDIS_SCHEMES[scheme]}://{rest}", **_client_arguments())
-    except ValueError as exc:
-        raise ConfigError(f"session store {hide_password(url)!r}: {exc}") from exc
+    client = client_of_url(url, "session store", **_client_arguments())
     return RedisStore(client, url=hide_password(url), expire_s=expire_s)

@@ -10,6 +10,7 @@ from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, Redi
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from imctl.redis_cluster.url import cluster_hint
+from imctl.redis_url import failure_hint
 from imctl.store.contract import StoreError
 from imctl.store.redis_layout import Command, RedisSessions, Removal, ids_name, key_name, mid_name
 
@@ -161,10 +162,9 @@ class RedisStore(RedisSessions):
             await self._on_close()
 
     def _error(self, exc: Exception) -> StoreError:
-        text, hint = str(exc), ""
-        if isinstance(exc, OSError | RedisConnectionError):
-            hint = "is the server running, and the address right?"
-        elif isinstance(exc, AskError | ClusterCrossSlotError | ClusterError):
+        text = str(exc)
+        hint = failure_hint(text, away=isinstance(exc, OSError | RedisConnectionError))
+        if isinstance(exc, AskError | ClusterCrossSlotError | ClusterError):
             hint = cluster_hint(self.url)
             if isinstance(exc, AskError):
                 text = f"the key is on {exc.host}:{exc.port}"

@@ -212,6 +212,15 @@ def test_taken_ports_are_all_told_with_their_holder(imctl: Imctl) -> None:
     assert imctl.processes() == []
 
 
+def test_a_taken_port_of_a_node_by_itself_is_told_with_its_holder(imctl: Imctl) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = imctl.run("node", "registry", "--set", f"port={taken.getsockname()[1]}")
+
+    assert ended.returncode == 1
+    assert f"pid {os.getpid()}" in ended.stderr
+    assert "--set port=PORT" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -229,6 +238,10 @@ def test_taken_ports_are_all_told_with_their_holder(imctl: Imctl) -> None:
         (["logs"], 4, "has no logs"),
         (["node", "job"], 2, "lives in one process"),
         (["node", "comet"], 3, "no registry to join"),
+        (["node", "comet", "--registry", "http://[::1"], 3, "registry node http://[::1: Invalid IPv6 URL"),
+        (["node", "registry", "--set", "port=70000"], 3, "registry.port is 70000; expected a port from 0 to 65535"),
+        (["up", "--any-port", "--registry", "http://[::1"], 3, "registry node http://[::1: Invalid IPv6 URL"),
+        (["up", "--any-port", "--store", "redis://127.0.0.1:1?bogus=1"], 3, "unknown parameter 'bogus'"),
     ],
 )
 def test_what_cannot_be_done_is_told(imctl: Imctl, args: list[str], code: int, message: str) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from imctl.cli.context import DEFAULT_CLUSTER, Context, examples, run
+from imctl.cli.context import Context, examples, run
 from imctl.cli.target import logic_address, parse_room, parse_target
+from imctl.cli.values import read_bytes
 from imctl.errors import ImctlError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["PushResult", "Receiver", "Receivers", "find_receivers", "push", "register"]
 
 _INT32 = 2**31
+_INT64 = 2**63
+_OP = 1000
+"""What `imctl listen` accepts too when it is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class PushResult:
         messages: Times the body was pushed to each receiver.
         size: Bytes of the body.
         took_ms: From the first request to the last answer.
+        span_s: From the begin of the first message to the begin of the last.
     """
 
     messages: int
@@ -103,11 +108,12 @@ class PushResult:
     size: int
     took_ms: float
     receivers: tuple[Receiver, ...]
+    span_s: float = 0.0
 
     @property
     def rate_per_s(self) -> float:
-        """Messages a second."""
-        return self.messages * 1000 / self.took_ms if self.took_ms else 0.0
+        """Messages a second, by how far their begins are apart; 0 for a single one."""
+        return (self.messages - 1) / self.span_s if self.span_s else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the document; Any because it is JSON."""
@@ -165,10 +171,11 @@ async def push(
     requests = receivers.requests(op)
     async with LogicHttp(address) as logic:
         found = await find_receivers(logic, receivers)
-        began_s = time.monotonic()
+        began_s = last_s = time.monotonic()
         for number in range(count):
             if rate_per_s is not None:
                 await asyncio.sleep(max(began_s + number / rate_per_s - time.monotonic(), 0))
+            last_s = time.monotonic()
             try:
                 for request in requests:
                     await logic.call(request, body)
@@ -178,7 +185,7 @@ async def push(
                 raise
         took_ms = (time.monotonic() - began_s) * 1000
         found = [await _with_waiting(logic, receiver) for receiver in found]
-    return PushResult(count, op, len(body), took_ms, tuple(found))
+    return PushResult(count, op, len(body), took_ms, tuple(found), last_s - began_s)
 
 
 async def find_receivers(logic: LogicHttp, receivers: Receivers) -> list[Receiver]:
@@ -229,22 +236,17 @@ def _read_body(body: str | None, file: str | None, stdin: TextIO) -> bytes:
         raise typer.BadParameter("give the message either as BODY or by --file (- is stdin); '' is an empty one")
     if body is not None:
         return body.encode("utf-8", "surrogateescape")
-    if file == "-":
-        return stdin.buffer.read() if hasattr(stdin, "buffer") else stdin.read().encode()
-    try:
-        return Path(str(file)).read_bytes()
-    except OSError as exc:
-        raise typer.BadParameter(f"{file}: {exc.strerror}", param_hint="--file") from exc
+    return read_bytes(str(file), stdin, option="--file")
 
 
-def _warn(imctl: Context, receiver: Receiver) -> None:
-    """Say that a message goes nowhere."""
-    flag = "" if receiver.kind == "all" else f" --{receiver.kind} {receiver.name}"
-    if imctl.cluster != DEFAULT_CLUSTER:
-        flag += f" --cluster {imctl.cluster}"
+def _warn(imctl: Context, receiver: Receiver, op: int) -> None:
+    """Say that a message goes nowhere, and who would get the next one."""
+    listen = ["imctl", "listen", *([] if receiver.kind == "all" else [f"--{receiver.kind}", receiver.name])]
+    if op != _OP and receiver.kind != "room":  # a room's messages come whatever is accepted
+        listen += ["--accepts", str(op)]
     counted = " when last counted (counts are up to 20 s old)" if receiver.kind in ("room", "all") else ""
     nobody = "nobody is online" if receiver.kind == "all" else f"{receiver.title} has no online connection"
-    imctl.printer.warn(f"{nobody}{counted}", hint=f"imctl listen{flag}")
+    imctl.printer.warn(f"{nobody}{counted}", hint=imctl.command(shlex.join(listen)))
 
 
 def register(app: typer.Typer) -> None:
@@ -270,7 +272,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         everybody: Annotated[bool, typer.Option("--all", help="To every connection")] = False,
         speed: Annotated[int, typer.Option("--speed", metavar="N", min=0, help="With --all: messages a second")] = 0,
-        op: Annotated[int, typer.Option("--op", metavar="OP", min=-_INT32, max=_INT32 - 1, help="Operation")] = 1000,
+        op: Annotated[int, typer.Option("--op", metavar="OP", min=-_INT32, max=_INT32 - 1, help="Operation")] = _OP,
         count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Push it N times")] = 1,
         rate: Annotated[
             float | None, typer.Option("--rate", metavar="R", min=0.001, help="With --count: times a second")
@@ -291,6 +293,10 @@ def register(app: typer.Typer) -> None:
             everybody=everybody,
             speed=speed,
         )
+        if not all(receivers.keys):
+            raise typer.BadParameter("no connection has an empty key", param_hint="--key")
+        if wrong := [mid for mid in receivers.mids if not -_INT64 <= mid < _INT64]:
+            raise typer.BadParameter(f"{wrong[0]} is no mid; expected a number of 64 bits", param_hint="--mid")
         if not receivers.requests(op):
             raise typer.BadParameter("nobody to push to: give --mid, --key, --room or --all")
         if op == 0 and (receivers.rooms or everybody):
@@ -300,6 +306,6 @@ def register(app: typer.Typer) -> None:
         imctl.printer.result(result)
         for receiver in result.receivers:
             if receiver.online == 0 and not receiver.waiting:
-                _warn(imctl, receiver)
-        if rate is not None and count > 1 and result.rate_per_s < 0.9 * rate * count / (count - 1):
+                _warn(imctl, receiver, op)
+        if rate is not None and count > 1 and result.rate_per_s < 0.9 * rate:
             imctl.printer.warn(f"{result.rate_per_s:.1f} messages a second were pushed, {rate:g} were asked for")

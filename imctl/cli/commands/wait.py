@@ -61,8 +61,9 @@ async def _wait(cluster: str, timeout_s: float) -> Waited:
     began_s = time.monotonic()
     missing = ""
     while True:
+        left_s = max(began_s + timeout_s - time.monotonic(), _POLL_S)
         try:
-            async with ControlClient(find_cluster(cluster)) as control:
+            async with ControlClient(find_cluster(cluster), timeout_s=left_s) as control:
                 nodes = (await control.ps())["nodes"]
             waiting = [f"{node['name']} is {node['state']}" for node in nodes if node["state"] != "running"]
             if not waiting:

@@ -17,6 +17,7 @@ from imctl.bus.contract import BusError, Record, Subscription
 from imctl.bus.kafka import KafkaBus, _settings
 from imctl.bus.url import parse_bus_url
 from imctl.errors import ConfigError
+from tests.ports import free_port
 from tests.services.kafka import KafkaBroker
 
 RECORDED = [
@@ -109,6 +110,16 @@ async def test_a_record_that_is_too_large_is_refused(broker: KafkaBroker):
 
         await bus.publish("k", bytes(1_000_000))
         assert bus.stats()["refused"] == 1
+
+
+async def test_a_broker_that_is_not_there_is_named_as_in_the_url():
+    port = free_port()
+    bus = KafkaBus(f"kafka://127.0.0.1:{port}")
+
+    with pytest.raises(BusError, match=f"^bus kafka://127.0.0.1:{port}: no broker answers at 127.0.0.1:{port}$"):
+        await bus.subscribe("g")
+
+    await bus.close()
 
 
 def test_the_url_gives_what_aiokafka_wants():

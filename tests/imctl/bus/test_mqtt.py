@@ -21,6 +21,7 @@ from imctl.bus.mqtt_partition import record_topic
 from imctl.bus.partition import partition_of
 from imctl.errors import ConfigError
 from tests.conftest import require_program
+from tests.ports import free_port
 from tests.services.brokers import Program, mosquitto, until
 from tests.services.test_bus_outage import MEMBER
 
@@ -198,6 +199,15 @@ async def test_a_record_that_no_group_is_there_for_is_counted(broker: Program):
         await bus.publish("k", b"")
 
         assert bus.stats()["unheard"] == 1
+
+
+async def test_a_broker_that_refuses_is_told_long_before_one_that_does_not_answer():
+    async with opened(f"mqtt://127.0.0.1:{free_port()}?timeout_s=600") as bus:
+        with pytest.raises(BusError, match="Connection refused") as raised:
+            async with asyncio.timeout(60):
+                await bus.subscribe("g")
+
+    assert "is the broker running" in raised.value.hint
 
 
 async def test_other_partitions_than_the_groups_are_refused(broker: Program):

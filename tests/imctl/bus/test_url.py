@@ -41,6 +41,9 @@ def test_a_shown_url_has_no_password(url, shown):
         ("redis://h:99999", "not host:port"),
         ("redis://h,:1", "has no host"),
         ("redis://h?a=1&a=2", "twice"),
+        ("redis://h:0", "port 0 is none to connect to"),
+        ("redis://[::1", "redis://\\[::1: Invalid IPv6 URL"),
+        ("redis://:secret@[::1", r"redis://:\*\*\*@\[::1: Invalid IPv6 URL"),
     ],
 )
 def test_a_bad_url_is_told(url, message):

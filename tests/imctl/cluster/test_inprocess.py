@@ -114,7 +114,7 @@ async def test_an_assembly_that_cannot_start_leaves_nothing_listening() -> None:
 def test_an_unknown_part_or_setting_is_told_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match="unknown kind of node"):
         Assembly(ProcessSpec("x", "x", {"broker": {}}))
-    with pytest.raises(ConfigError, match="unknown setting 'color'"):
+    with pytest.raises(ConfigError, match="comet.color: unknown setting"):
         Assembly(ProcessSpec("x", "comet", {"comet": {"color": 1}}))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imctl.cluster.ports import PortsInUseError, Wanted, check_ports, holder_of, port_is_free
+from imctl.cluster.ports import PortsInUseError, Wanted, check_ports, holder_of, port_is_free, with_holder
 from imctl.errors import PortInUseError
 
 
@@ -33,6 +33,13 @@ def test_all_taken_ports_are_told_at_once(taken: int) -> None:
 
     assert [error.what for error in caught.value.taken] == ["a tcp", "b tcp"]
     assert f"127.0.0.1:{port}" in str(caught.value)
+
+
+def test_a_node_by_itself_is_told_its_own_way_to_another_port(taken: int) -> None:
+    error = with_holder(PortInUseError(f"127.0.0.1:{taken}", "comet tcp"), instead="another port: --set tcp_port=PORT")
+
+    assert f"pid {os.getpid()}" in error.holder
+    assert error.hint == "stop what holds it, or use another port: --set tcp_port=PORT"
 
 
 def test_free_and_any_ports_pass(taken: int) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from imctl.cluster.node_config import make_config
 from imctl.cluster.settings import load_settings
-from imctl.cluster.spec import ClusterOptions, make_config
+from imctl.cluster.spec import ClusterOptions
 from imctl.errors import ConfigError
 
 COMET = """
@@ -230,8 +231,25 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
     text = str(caught.value)
     assert len(text.splitlines()) == 4
-    for part in ("cluster.comet is 'two'; expected int", "cluster.ports", "comet.tcpport is unknown", "'broker'"):
+    for part in (
+        "cluster.comet is 'two'; expected a whole number",
+        "cluster.ports",
+        "did you mean tcp_port?",
+        "'broker'",
+    ):
         assert part in text
+
+
+def test_a_value_of_a_node_is_checked_with_the_file_it_came_from(tmp_path: Path) -> None:
+    path = write(tmp_path, '[cluster]\ncompat = "go"\n[comet]\ntcp_port = "abc"\n')
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+
+    assert str(caught.value).splitlines() == [
+        f"{path}: cluster.compat is 'go'; expected 'goim'",
+        f'{path}: comet.tcp_port is "abc"; expected a port from 0 to 65535',
+    ]
 
 
 @pytest.mark.parametrize("text", ["[cluster", None])

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from imctl.cluster.node_config import make_config
 from imctl.cluster.spec import (
     ClusterOptions,
     ClusterSpec,
     OptionsError,
     ProcessSpec,
-    make_config,
     plan,
     shareable,
     without_password,
@@ -119,9 +120,32 @@ def test_a_users_setting_wins_and_an_unknown_one_is_told() -> None:
     spec = plan(ClusterOptions(settings={"comet": {"tcp_port": 9001, "handshake_timeout_s": 1.5}}))
     assert wanted(spec)["comet-1 tcp"] == 9001
 
-    with pytest.raises(ConfigError, match="comet: unknown setting 'tcpport'") as caught:
+    with pytest.raises(ConfigError, match=r"comet\.tcpport: unknown setting; did you mean tcp_port\?") as caught:
         plan(ClusterOptions(settings={"comet": {"tcpport": 9001}}))
     assert "tcp_port" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"store": "redis://[::1"}, r"session store redis://\[::1: Invalid IPv6 URL"),
+        ({"bus": "redis://[::1"}, r"bus redis://\[::1: Invalid IPv6 URL"),
+        ({"messages": "redis://[::1"}, r"message store redis://\[::1: Invalid IPv6 URL"),
+        ({"registry": "http://[::1"}, r"registry node http://\[::1: Invalid IPv6 URL"),
+        ({"registry": "ftp://h"}, "registry node 'ftp://h' is not known; expected one of http://, https://"),
+        ({"store": "foo://x"}, "session store 'foo://x' is not known; expected one of memory://"),
+        ({"bus": "foo://x"}, "bus 'foo://x' is not known; expected one of memory://"),
+        ({"store": "redis://h:99999"}, "'h:99999' is not host:port"),
+        ({"bus": "kafka://h:0"}, "port 0 is none to connect to; expected 1 to 65535"),
+        ({"store": "redis://:6379"}, "':6379' has no host"),
+        ({"store": "memory://?bogus=1"}, "unknown parameter 'bogus'"),
+        ({"bus": "memory://?bogus=1"}, "unknown parameter 'bogus'"),
+        ({"store": "fakeredis://?bogus=1"}, "unknown parameter 'bogus'"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_told_before_anything_starts(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        plan(ClusterOptions(**given))
 
 
 def test_a_spec_survives_json() -> None:
@@ -129,12 +153,6 @@ def test_a_spec_survives_json() -> None:
 
     assert ClusterSpec.load(json.loads(json.dumps(spec.dump()))) == spec
     assert make_config("comet", spec.processes[1].parts["comet"]).public_addrs == ("a", "b")
-
-
-def test_nested_settings_become_their_class() -> None:
-    config = make_config("logic", {"backoff": {"max_delay_s": 9}})
-
-    assert (config.backoff.max_delay_s, config.backoff.base_delay_s) == (9, 3)
 
 
 def test_pinned_keeps_the_ports_that_the_system_chose() -> None:

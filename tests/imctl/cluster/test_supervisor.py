@@ -165,6 +165,18 @@ async def test_a_port_that_is_taken_is_told_before_anything_starts() -> None:
         find_cluster("default")
 
 
+async def test_the_holder_of_a_port_is_named_with_its_cluster() -> None:
+    async with Watched(registry_cluster("a")):
+        [node] = find_cluster("a").nodes
+        port = int(str(node.addresses["http"]).rpartition(":")[2])
+        spec = ClusterSpec("b", (registry_process(port=port),), "memory://", "memory://", None)
+
+        with pytest.raises(PortInUseError) as caught:
+            await Supervisor(spec).start()
+
+    assert caught.value.holder == f"registry of cluster a (pid {node.pid})"
+
+
 async def test_a_node_that_cannot_start_is_told_and_nothing_is_left() -> None:
     # A comet with no registry to join.
     lone = ProcessSpec("comet-1", "comet", {"comet": {"tcp_port": 0, "ws_port": 0, "grpc_port": 0}})

@@ -63,6 +63,23 @@ def test_what_is_no_store_is_said(url):
         open_store(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://h?bogus=1", "session store redis://h\\?bogus=1: unknown parameter 'bogus'"),
+        ("redis://h/x", "database 'x' is not a number"),
+        ("redis://h:0", "port 0"),
+        ("redis://[::1", "Invalid IPv6 URL"),
+        ("memory://?bogus=1", "unknown parameter 'bogus'"),
+        ("fakeredis://?bogus=1", "unknown parameter 'bogus'"),
+        ("redis://:secret@h?bogus=1", r"redis://:\*\*\*@h"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said(url, problem):
+    with pytest.raises(ConfigError, match=problem):
+        open_store(url)
+
+
 def test_an_expiry_under_a_second_is_refused():
     with pytest.raises(ConfigError, match="session expiry is 0.5 s"):
         open_store("memory://", expire_s=0.5)
