@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from imctl.cli.capture import show_capture
+from imctl.cli.columns import Columns, op_cell
 from imctl.cli.context import Context, examples
 from imctl.cli.exits import Exit
+from imctl.cli.traffic import Filter
+from imctl.cli.values import parse_operations
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,7 +101,7 @@ class DecodeTable:
 
 
 class _Table:
-    """Columns wide enough for the rows so far, and no wider: what comes later may need more.
+    """The lines of rows and problems.
 
     Args:
         size: Bytes of input, which no offset is beyond.
@@ -105,14 +109,14 @@ class _Table:
 
     def __init__(self, size: int) -> None:
         # The column of WebSocket frames is left out where there are none.
-        self._widths = [0 if head == "ws" else len(head) for head in _HEADS]
-        self._widths[0] = max(self._widths[0], len(str(size - 1)))
+        self._columns = Columns(_HEADS, left=("ws", "op"), hidden=("ws",))
+        self._columns.widen((str(size - 1), *[""] * (len(_HEADS) - 1)))
         self._has_head = False
 
     @property
     def body_column(self) -> int:
         """Where bodies begin."""
-        return sum(width + 2 for width in self._widths if width)
+        return self._columns.width
 
     def lines(self, items: Sequence[Row | Problem]) -> list[Text]:
         """Return the lines of some items, before the first of all with the head."""
@@ -124,19 +128,17 @@ class _Table:
         rows = [None if isinstance(item, Problem) else self._cells(item) for item in items]
         for cells in rows:
             if cells is not None:
-                self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
+                self._columns.widen(cells)
         lines: list[Text] = []
         if not self._has_head:
             self._has_head = True
-            if self._widths[2]:
-                self._widths[2] = max(self._widths[2], len(_HEADS[2]))
-            lines.append(Text(f"{self._join(_HEADS)}body", style="bold"))
+            lines.append(Text(f"{self._columns.join(_HEADS)}body", style="bold"))
         for item, cells in zip(items, rows, strict=True):
             if isinstance(item, Problem):
                 lines += self._problem_lines(item)
                 continue
             assert cells is not None, "only a problem has none"
-            line = Text(self._join(cells), style="" if item.depth == 0 else "cyan")
+            line = Text(self._columns.join(cells), style="" if item.depth == 0 else "cyan")
             line.append(body_text(item))
             if item.note:
                 line.append(f"  ({item.note})", style="yellow")
@@ -147,7 +149,7 @@ class _Table:
     def _problem_lines(self, problem: Problem) -> Iterator[Text]:
         from rich.text import Text
 
-        start = f"{problem.offset:>{self._widths[0]}}  {problem.size:>{self._widths[1]}}  "
+        start = self._columns.join((str(problem.offset), str(problem.size)))
         mark = "incomplete: " if problem.incomplete else "bad: "
         yield Text.assemble(start, (f"{mark}{problem.what}; expected {problem.expected}", "red"))
         if problem.hint:
@@ -155,21 +157,11 @@ class _Table:
 
     def _cells(self, row: Row) -> tuple[str, ...]:
         from imctl.decode import Kind
-        from protocol.operation import operation_name
 
         start = (str(row.offset), str(row.size) if row.size else "", row.ws)
         if row.kind is not Kind.FRAME:
-            return (*start, "", row.kind.value, "")
-        name = operation_name(row.op)
-        op = f"{'  ' * row.depth}{row.op}" + ("" if name.startswith("op ") else f" {name}")
-        return (*start, str(row.ver), op, str(row.seq))
-
-    def _join(self, cells: Sequence[str]) -> str:
-        found = ""
-        for i, (cell, width) in enumerate(zip(cells, self._widths, strict=True)):
-            if width:
-                found += f"{cell:<{width}}  " if i in (2, 4) else f"{cell:>{width}}  "
-        return found
+            return (*start, "", op_cell(row), "")
+        return (*start, str(row.ver), op_cell(row), str(row.seq))
 
 
 def read_source(words: list[str], stdin: TextIO, *, as_base64: bool) -> tuple[str, Source]:
@@ -207,6 +199,8 @@ def register(app: typer.Typer) -> None:
             "imctl decode 0000001a 0010 0001 000003e8 00000000 7b2274657374223a317d",
             "imctl decode capture.bin --ws",
             "nc -l 3101 | imctl decode --json",
+            "imctl decode --pcap capture.pcapng --port 3101 --port 3102",
+            "tcpdump -i lo -U -w - port 3101 | imctl decode --pcap - --op 1000",
         ),
     )
     def decode(
@@ -219,12 +213,44 @@ def register(app: typer.Typer) -> None:
             bool | None, typer.Option("--ws/--tcp", help="WebSocket or TCP bytes; found out when left out")
         ] = None,
         base64: Annotated[bool, typer.Option("--base64", help="The input is base64, also if it could be hex")] = False,
+        pcap: Annotated[
+            str | None,
+            typer.Option("--pcap", metavar="FILE|-", help="A capture (pcap or pcapng): all connections of goim in it"),
+        ] = None,
+        ports: Annotated[
+            list[int] | None,
+            typer.Option(
+                "--port",
+                metavar="PORT",
+                min=1,
+                max=65535,
+                help="With --pcap: a comet's; found out when left out, 3101 and 3102 always",
+            ),
+        ] = None,
+        ops: Annotated[
+            str, typer.Option("--op", metavar="OPS", help="With --pcap: only frames with these operations")
+        ] = "",
+        heartbeats: Annotated[
+            bool, typer.Option("--heartbeats/--no-heartbeats", help="With --pcap: also heartbeats, pings and pongs")
+        ] = True,
     ) -> None:
-        """Show what TCP or WebSocket bytes mean, frame by frame; exit 1 when some are bad or missing"""
+        """Show what TCP or WebSocket bytes mean, frame by frame; exit 1 when some are bad or missing
+
+        With --pcap each line is a frame in the order of the capture, --> from a client or <-- from a comet.
+        """
         from imctl.decode import SourceError, walk
         from imctl.decode import decode as decode_bytes
 
         imctl = Context.of(ctx)
+        if pcap is not None:
+            if words or base64 or ws is not None:
+                raise typer.BadParameter("--pcap takes its file alone: no HEX|FILE, --base64, --ws or --tcp beside it")
+            wanted = Filter(parse_operations(ops) if ops else (), heartbeats)
+            if show_capture(imctl, pcap, ports, wanted):
+                return
+            raise typer.Exit(Exit.FAILED)
+        if ports or ops or not heartbeats:
+            raise typer.BadParameter("--port, --op and --no-heartbeats belong to --pcap")
         try:
             where, source = read_source(words or [], imctl.stdin, as_base64=base64)
         except SourceError as exc:
