@@ -23,7 +23,7 @@ from sim.run.nodes import NodeSample
 from sim.run.target import Target
 from sim.scenario.scenario import Scenario
 
-__all__ = ["ClusterNodes", "cluster_for", "target_of"]
+__all__ = ["ClusterNodes", "cluster_for", "comets_for", "target_of"]
 
 _PRIVATE = "sim"
 _CLIENTS_PER_COMET = 12_000  # a process may have 20,000 files open on many machines
@@ -52,7 +52,7 @@ async def cluster_for(scenario: Scenario, name: str, printer: Printer) -> AsyncI
         return
     remove_left_over(_PRIVATE)
     private = f"{_PRIVATE}-{os.getpid()}"
-    comets = max(-(-scenario.client_count // _CLIENTS_PER_COMET), scenario.comets)
+    comets = max(comets_for(scenario.client_count), scenario.comets)
     cert = key = ""
     if any(transport.is_tls for transport in scenario.transports):
         folder = ClusterFolder(private)
@@ -70,6 +70,11 @@ async def cluster_for(scenario: Scenario, name: str, printer: Printer) -> AsyncI
     finally:
         supervisor.stop()
         await supervisor.stopped.wait()
+
+
+def comets_for(clients: int) -> int:
+    """Return how many comets a private cluster has for so many clients."""
+    return max(1, -(-clients // _CLIENTS_PER_COMET))
 
 
 def target_of(info: ClusterInfo) -> Target:

@@ -16,7 +16,7 @@ from sim.report.measured import ClockReport
 from sim.run.process import ChildProcess, WorkerDiedError
 from sim.scenario.scenario import Scenario
 
-__all__ = ["Crew", "LocalCrew", "Worker", "default_workers"]
+__all__ = ["Crew", "LocalCrew", "Worker", "default_workers", "workers_for"]
 
 _CLIENTS_PER_WORKER = 15_000  # a process may have 20,000 files open on many machines
 
@@ -63,7 +63,11 @@ class Crew(Protocol):
 
 def default_workers(scenario: Scenario) -> int:
     """Return one worker a core, but no more than the clients can keep busy."""
-    clients = scenario.client_count
+    return workers_for(scenario.client_count)
+
+
+def workers_for(clients: int) -> int:
+    """Return how many workers so many clients get where nobody says how many."""
     return max(1, min(os.cpu_count() or 1, -(-clients // 500)), -(-clients // _CLIENTS_PER_WORKER))
 
 
