@@ -12,14 +12,12 @@ from sim.scenario.scenario import Phase, Population, Publisher, PublishTo, Scena
 
 __all__ = ["run"]
 
-# 5 ms where a raw write costs 5 us: the median client waits for half of the 1,000 writes,
-# which no server can avoid, and for everything before them.
-_GOAL_MS = 2.5
+_CLIENTS = 1000
 
 
 async def run() -> list[Line]:
     """Run for 10 s after a second of warm-up."""
-    population = Population("viewers", 1000, rooms=("live://1",), connect_rate_per_s=2000)
+    population = Population("viewers", _CLIENTS, rooms=("live://1",), connect_rate_per_s=2000)
     publisher = Publisher(PublishTo.ROOM, "viewers", rate_per_s=40.0, size_bytes=64)
     phases = (Phase("warm", 1.0, measure=False), Phase("steady", 10.0))
     scenario = Scenario("latency", 1, (population,), (publisher,), phases)
@@ -30,7 +28,10 @@ async def run() -> list[Line]:
         target = Target("bench", comet, comet, ((http_host, int(http_port)),))
         result: RunResult = await run_scenario(scenario, target, workers=1)
     report = result.report
-    raw_ms = await raw_write_us() * 500 / 1000
+    # 5 ms where a raw write costs 5 us. The median client waits for half of the writes, which no server can avoid; the
+    # other half is what there is for all before them and for the reading. Every part of both is system calls and
+    # wake-ups, which a slower machine has slower alike.
+    raw_ms = await raw_write_us() * _CLIENTS / 1000
     p50, p99 = report.latency_ms.p50 or 0.0, report.latency_ms.p99 or 0.0
     return [
         Line(
@@ -39,8 +40,8 @@ async def run() -> list[Line]:
             p50,
             raw_ms,
             raw_ms / p50 if p50 else None,
-            "at most 2.5 ms over half of a raw fan-out (5 ms where that takes 2.5)",
-            report.latency_ms.p50 is not None and p50 <= _GOAL_MS + raw_ms and report.delivery.lost == 0,
+            "at most a raw fan-out, to the last client (5 ms where a write costs 5 us)",
+            report.latency_ms.p50 is not None and p50 <= raw_ms and report.delivery.lost == 0,
             {"p99_ms": p99, "lost": report.delivery.lost},
         )
     ]
