@@ -14,6 +14,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # pip is told what matters here, whatever its configuration on this machine says.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_VIRTUALENV=1 $(BIN)/python -m pip
 
+# Tests start hundreds of processes: without bytecode on disk each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 SOAK_DURATION ?= 10m
 SOAK_CLIENTS ?= 2000
 UV_VERSION := 0.13.9
@@ -54,7 +57,7 @@ types: setup
 	$(BIN)/mypy
 
 tests: setup
-	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 format: setup ## let ruff put layout and import order right
 	$(BIN)/ruff check --fix --select I .
@@ -64,11 +67,11 @@ bench: setup ## what the speed claims come from; under 5 minutes, on an otherwis
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 soak: setup ## the tests that take long, then a long run: SOAK_DURATION=10m SOAK_CLIENTS=2000
-	$(BIN)/pytest -n auto -m soak $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m soak $(PYTEST_ARGS)
 	$(BIN)/imctl sim scenarios/room.yaml --duration $(SOAK_DURATION) --clients $(SOAK_CLIENTS)
 
 fuzz: setup ## the property tests with new random input, far more of it
-	$(BIN)/pytest -n auto -m hypothesis --hypothesis-profile=fuzz --timeout=0 $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m hypothesis --hypothesis-profile=fuzz --timeout=0 $(PYTEST_ARGS)
 
 # Keeps what is locked as long as it fits pyproject.toml; `make lock LOCK_ARGS=--upgrade` takes the newest.
 lock: ## write requirements.lock again: exact versions and hashes for every platform and Python

@@ -21,7 +21,7 @@ from imctl.cli.exits import Exit
 from imctl.cli.reference import commands_page, exit_meanings
 from imctl.cluster import goim_file, settings
 from imctl.cluster.inprocess import LocalCluster
-from imctl.cluster.spec import PARTS, config_class
+from imctl.cluster.node_config import PARTS, config_class
 from protocol.aio import Client
 from protocol.bodies import AuthToken
 from protocol.errors import RemoteError
@@ -160,10 +160,16 @@ def examples() -> Iterator[tuple[str, str]]:
                     yield part.partition(" > ")[0].partition(")")[0].strip(), path.name
 
 
-@pytest.mark.parametrize(("line", "where"), sorted(set(examples())))
-def test_examples_parse(line, where):
+@cache
+def imctl_group() -> TyperGroup:
     group = typer.main.get_command(build_app())
     assert isinstance(group, TyperGroup)
+    return group
+
+
+@pytest.mark.parametrize(("line", "where"), sorted(set(examples())))
+def test_examples_parse(line, where):
+    group = imctl_group()
     words = hoist_globals(shlex.split(line, comments=True)[1:])
 
     with group.make_context("imctl", list(words), obj=Context()) as context:

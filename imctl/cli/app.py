@@ -41,15 +41,19 @@ COMMANDS = (
     "node",
     "push",
     "listen",
+    "connect",
     "trace",
     "online",
     "history",
     "offline",
     "hooks",
     "decode",
+    "encode",
+    "tap",
     "sim",
     "report",
     "conform",
+    "doctor",
     "check",
     "schema",
     "scenarios",
@@ -62,10 +66,14 @@ _TOGETHER = dict.fromkeys(("kill", "pause", "resume", "restart"), "control")
 
 _FLAGS = ("--json", "--quiet", "--no-color")
 _VALUED = ("--cluster",)
+_ANY_LENGTH = 1000
 
 
 def hoist_globals(args: Sequence[str]) -> list[str]:
-    """Return the arguments with the global options, wherever they stood, in front; what follows `--` stays."""
+    """Return the arguments with the global options, wherever they stood, in front; what follows `--` stays.
+
+    One that lacks its value is all that is returned: the next option, or the command, is not to be taken for it.
+    """
     front: list[str] = []
     rest: list[str] = []
     words = iter(args)
@@ -75,7 +83,10 @@ def hoist_globals(args: Sequence[str]) -> list[str]:
         elif word in _FLAGS or word.startswith(tuple(f"{name}=" for name in _VALUED)):
             front.append(word)
         elif word in _VALUED:
-            front += [word, *(value for _, value in zip(range(1), words, strict=False))]
+            value = next(words, "-")
+            if value.startswith("-"):
+                return [word]
+            front += [word, value]
         else:
             rest.append(word)
     return front + rest
@@ -86,6 +97,12 @@ class _Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, hoist_globals(args) or ["--help"])
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Show the first line of each command whole: the parser's own list cuts what is longer than the terminal."""
+        rows = [(name, command.get_short_help_str(_ANY_LENGTH)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
         words = list(sys.argv[1:] if args is None else args)
@@ -103,7 +120,8 @@ def _report(exc: BaseException, words: Sequence[str]) -> int:
     if isinstance(exc, typer.TyperException):  # the parser's own errors
         context = getattr(exc, "ctx", None)
         path = context.command_path if context is not None else "imctl"
-        printer.error(exc.format_message(), kind="UsageError", hint=f"{path} --help", code=exc.exit_code)
+        message = exc.format_message().replace(": Value error, ", ": ")  # the words of a validator behind the parser
+        printer.error(message, kind="UsageError", hint=f"{path} --help", code=exc.exit_code)
         return exc.exit_code
     if isinstance(exc, typer.Abort):
         return Exit.INTERRUPTED

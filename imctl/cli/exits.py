@@ -43,7 +43,7 @@ class Exit(IntEnum):
     """Not slower than the baseline as far as can be told, and the runs are too short to tell by the tolerance."""
 
     TIMED_OUT = 27
-    """A wait (`imctl wait`, `imctl listen -n`) ended before what it waited for came."""
+    """A wait (`imctl wait`, `imctl listen -n`, `wait` of `imctl connect`) ended before what it waited for came."""
 
     INTERRUPTED = 130
     """Ctrl-C; 128 + SIGINT, as shells have it. Of a run also SIGTERM and a closed terminal."""
@@ -62,6 +62,7 @@ _BY_NAME = {
     "TimedOutError": Exit.TIMED_OUT,
     "OutputClosedError": Exit.OUTPUT_CLOSED,
     "OptionsError": Exit.USAGE,
+    "ScriptError": Exit.USAGE,
     "ConfigError": Exit.INVALID,
     "ScenarioError": Exit.INVALID,
     "ClusterError": Exit.UNREACHABLE,

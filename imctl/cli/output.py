@@ -16,7 +16,7 @@ from typing import TextIO
 
 from imctl.errors import ImctlError
 
-__all__ = ["OutputClosedError", "OutputError", "output_stream"]
+__all__ = ["OutputClosedError", "OutputError", "output_stream", "write_bytes"]
 
 
 class OutputError(ImctlError):
@@ -51,10 +51,26 @@ def output_stream(stream: TextIO | None) -> TextIO:
     return stream
 
 
+def write_bytes(stream: TextIO, data: bytes) -> None:
+    """Put bytes on a stream as output_stream() makes it, behind the text that is on its way there."""
+    if isinstance(stream, _Output):
+        stream.write_bytes(data)
+    else:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
+
 class _Output(io.TextIOWrapper):
     def write(self, text: str) -> int:
         with self._translated():
             return super().write(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        self.flush()
+        with self._translated():
+            self.buffer.write(data)
+            self.buffer.flush()
 
     def flush(self) -> None:
         with self._translated():

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
-from imctl.cli.output import OutputError
+from imctl.cli.output import OutputError, write_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,10 +125,18 @@ class Printer:
         self.stdout.write(text)
         self.stdout.flush()
 
+    def write_bytes(self, data: bytes) -> None:
+        """Put bytes on stdout as they are, for a pipe."""
+        write_bytes(self.stdout, data)
+
     def note(self, text: str) -> None:
         """Tell people something on stderr; --quiet hides it."""
         if not self.quiet:
             self._say(text)
+
+    def answer(self, text: str) -> None:
+        """Tell people something that they have asked for, on stderr, also with --quiet."""
+        self._say(text)
 
     def warn(self, text: str, *, hint: str = "") -> None:
         """Warn people on stderr."""

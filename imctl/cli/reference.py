@@ -30,8 +30,8 @@ This page is made from the commands, by `python -m imctl.cli.reference > docs/co
 
 Results go to stdout, everything said to people (notes, warnings, errors, hints, progress) to stderr. With `--json`
 stdout carries JSON and nothing else: one document for a command that ends, JSON lines for one that streams (`listen`,
-`logs`, `stats -f`). A command that fails says why on stderr, and with `--json` also as
-`{"error": {"kind", "message", "hint", "exit"}}` on stdout, unless its own document is out already.
+`connect`, `tap`, `decode --pcap`, `logs`, `stats -f`). A command that fails says why on stderr, and with `--json` also
+as `{"error": {"kind", "message", "hint", "exit"}}` on stdout, unless its own document is out already.
 
 Durations are `500ms`, `10s`, `4m`, `1m30s`: always with a unit. A room is `TYPE://ID`. A target is `HOST:PORT`; without
 one a command takes a node of the running cluster.
@@ -67,15 +67,19 @@ _EXITS: dict[str, tuple[Exit, ...]] = {
     "node": (Exit.FAILED, Exit.INVALID, Exit.UNREACHABLE),
     "push": (Exit.FAILED, Exit.UNREACHABLE),
     "listen": (Exit.UNREACHABLE, Exit.TIMED_OUT),
+    "connect": (Exit.FAILED, Exit.UNREACHABLE, Exit.TIMED_OUT),
     "trace": (Exit.FAILED, Exit.UNREACHABLE, Exit.TIMED_OUT),
     "online": (Exit.FAILED, Exit.UNREACHABLE),
     "history": (Exit.FAILED, Exit.UNREACHABLE),
     "offline": (Exit.FAILED, Exit.UNREACHABLE),
     "hooks": (Exit.FAILED, Exit.UNREACHABLE),
     "decode": (Exit.FAILED,),
+    "tap": (Exit.FAILED, Exit.UNREACHABLE, Exit.TIMED_OUT),
+    "encode": (),
     "sim": (Exit.FAILED, Exit.INVALID, Exit.UNREACHABLE, Exit.RUN_INVALID, Exit.SLOWER, Exit.NOT_JUDGED),
     "report": (Exit.FAILED, Exit.SLOWER, Exit.NOT_JUDGED),
     "conform": (Exit.FAILED, Exit.UNREACHABLE),
+    "doctor": (Exit.FAILED,),
     "check": (Exit.INVALID,),
     "schema": (),
     "scenarios": (),

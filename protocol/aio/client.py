@@ -19,52 +19,52 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from protocol.aio.direction import Direction
 from protocol.aio.errors import AuthRefusedError, ConnectError, ConnectionClosedError, ReplyTimeoutError
+from protocol.aio.heartbeats import Heartbeats
 from protocol.aio.tcp import FrameProtocol
 from protocol.aio.websocket import WebSocketProtocol
 from protocol.bodies import AuthToken, parse_online, serialize_operations
 from protocol.errors import BodyError, LocalError, RemoteError, UpgradeError
 from protocol.frame import Frame, pack_frame
-from protocol.operation import Operation, operation_name
+from protocol.operation import Operation, operation_name, reply_operation
 
 __all__ = ["Client"]
 
 _HEARTBEAT_S = 30.0  # as goim's browser client
-_LAST_LOOK_S = 0.05
 _QUEUE_FRAMES = 1000
-_REPLY_OPS: dict[int, int] = {
-    Operation.AUTH: Operation.AUTH,  # a second op 7 is echoed
-    Operation.HEARTBEAT: Operation.HEARTBEAT_REPLY,
-    Operation.CHANGE_ROOM: Operation.CHANGE_ROOM_REPLY,
-    Operation.SUB: Operation.SUB_REPLY,
-    Operation.UNSUB: Operation.UNSUB_REPLY,
-}
 
 _Answer = asyncio.Future[Frame]
 _Made = Callable[["Client"], FrameProtocol]
+_Observe = Callable[[Direction, Frame], None]
 
 
 class Client:
     """An authenticated connection to a comet; made by connect_tcp() and connect_ws()."""
 
-    def __init__(self, *, timeout_s: float, heartbeat_s: float | None, queue_frames: int) -> None:
+    def __init__(
+        self, *, timeout_s: float, heartbeat_s: float | None, queue_frames: int, observe: _Observe | None = None
+    ) -> None:
         self.online: int | None = None
         """Members of the client's room, as the last heartbeat was told; None before the first."""
         self.address = ""
         self._timeout_s = timeout_s
-        self._heartbeat_s = heartbeat_s
         self._queue_frames = queue_frames
+        self._observe = observe
         self._frames: deque[Frame] = deque()
         self._paused = False
         self._reader: asyncio.Future[None] | None = None
         self._answers: dict[tuple[int, int], _Answer] = {}
         self._seq = 0
-        self._beat: asyncio.TimerHandle | None = None
-        self._unanswered_beat: tuple[int, int] | None = None
-        self._heard = False  # since the last time a heartbeat was due
         self._closed: RemoteError | None = None
         self._is_closed = False
         self._protocol: FrameProtocol
+        self._heartbeats = Heartbeats(
+            heartbeat_s,
+            send=self._send_heartbeat,
+            is_reading=lambda: not self._paused,
+            give_up=lambda error: self._protocol.fail(error),
+        )
 
     @classmethod
     async def connect_tcp(
@@ -77,6 +77,7 @@ class Client:
         timeout_s: float = 5.0,
         heartbeat_s: float | None = _HEARTBEAT_S,
         queue_frames: int = _QUEUE_FRAMES,
+        observe: _Observe | None = None,
     ) -> Client:
         """Connect over TCP and authenticate.
 
@@ -88,13 +89,15 @@ class Client:
             timeout_s: Limit for connecting, and later for each reply.
             heartbeat_s: Time between heartbeats; None sends none by itself.
             queue_frames: Received frames that may wait before the client stops reading.
+            observe: Called with every frame, from op 7 on, as it is sent or received: answers and heartbeats too,
+                and those inside op 9 one by one. It must not raise.
 
         Raises:
             ConnectError: nobody listens there, or no connection within the time limit.
             AuthRefusedError: the server closed before its auth reply.
             ReplyTimeoutError: no auth reply within the time limit.
         """
-        client = cls(timeout_s=timeout_s, heartbeat_s=heartbeat_s, queue_frames=queue_frames)
+        client = cls(timeout_s=timeout_s, heartbeat_s=heartbeat_s, queue_frames=queue_frames, observe=observe)
         await client._connect(host, port, token, ssl, lambda c: FrameProtocol(c._received, c._lost))
         return client
 
@@ -110,6 +113,7 @@ class Client:
         timeout_s: float = 5.0,
         heartbeat_s: float | None = _HEARTBEAT_S,
         queue_frames: int = _QUEUE_FRAMES,
+        observe: _Observe | None = None,
     ) -> Client:
         """Connect over WebSocket (path /sub) and authenticate; with `ssl` over WSS.
 
@@ -118,7 +122,7 @@ class Client:
         Raises:
             UpgradeError: the server's answer to the upgrade is not acceptable, or it closed without one.
         """
-        client = cls(timeout_s=timeout_s, heartbeat_s=heartbeat_s, queue_frames=queue_frames)
+        client = cls(timeout_s=timeout_s, heartbeat_s=heartbeat_s, queue_frames=queue_frames, observe=observe)
         header = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         await client._connect(
             host, port, token, ssl, lambda c: WebSocketProtocol(c._received, c._lost, host=header, cookie=cookie)
@@ -180,7 +184,7 @@ class Client:
         # Half, so that a full queue does not stop and start the transport for each frame.
         if self._paused and len(self._frames) <= self._queue_frames // 2:
             self._paused = False
-            self._heard = True
+            self._heartbeats.heard = True
             self._protocol.resume_reading()
         return frame
 
@@ -196,13 +200,20 @@ class Client:
             raise self._closed_error()
         if seq is None:
             seq = self._next_seq()
-        self._protocol.write(pack_frame(op, body, ver=ver, seq=seq))
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._protocol.drain()
-        except TimeoutError as exc:
-            raise ReplyTimeoutError(operation_name(op), self._timeout_s, "the server does not read") from exc
+        self._write(op, body, ver=ver, seq=seq)
+        await self._drain(operation_name(op))
         return seq
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are, over WebSocket as the payload of one message; `observe` is not told.
+
+        Raises:
+            ConnectionClosedError, ReplyTimeoutError: as send.
+        """
+        if self._is_closed:
+            raise self._closed_error()
+        self._protocol.write(data)
+        await self._drain("bytes")
 
     async def request(self, op: int, body: bytes = b"") -> Frame:
         """Send a frame and return the server's answer to it, known by operation and sequence.
@@ -212,7 +223,7 @@ class Client:
             ReplyTimeoutError: no answer within the client's time limit.
         """
         seq = self._next_seq()
-        which = (_REPLY_OPS.get(op, op), seq)
+        which = (reply_operation(op), seq)
         answer: _Answer = asyncio.get_running_loop().create_future()
         self._answers[which] = answer
         try:
@@ -252,8 +263,27 @@ class Client:
 
     async def close(self) -> None:
         """Close; frames received before can still be taken. Safe to call twice."""
-        self._stop_beating()
+        self._heartbeats.stop()
         await self._protocol.close(self._timeout_s)
+
+    # --- sending ---
+
+    def _write(self, op: int, body: bytes = b"", *, ver: int = 1, seq: int) -> None:
+        self._protocol.write(pack_frame(op, body, ver=ver, seq=seq))
+        if self._observe is not None:
+            self._observe(Direction.SENT, Frame(ver, op, seq, body))
+
+    def _send_heartbeat(self) -> int:
+        seq = self._next_seq()
+        self._write(Operation.HEARTBEAT, seq=seq)
+        return seq
+
+    async def _drain(self, what: str) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._protocol.drain()
+        except TimeoutError as exc:
+            raise ReplyTimeoutError(what, self._timeout_s, "the server does not read") from exc
 
     # --- connecting ---
 
@@ -281,7 +311,8 @@ class Client:
         except BaseException:
             await self._abandon()
             raise
-        self._schedule_beat()
+        if not self._is_closed:
+            self._heartbeats.start()
 
     async def _upgrade(self) -> None:
         try:
@@ -296,7 +327,7 @@ class Client:
         self._answers[which] = answer
         body = token.serialize() if isinstance(token, AuthToken) else token
         try:
-            self._protocol.write(pack_frame(Operation.AUTH, body, seq=seq))
+            self._write(Operation.AUTH, body, seq=seq)
             await answer
         except ConnectionClosedError as exc:
             if self._closed is not None and not isinstance(self._closed, ConnectionClosedError):
@@ -310,51 +341,19 @@ class Client:
             self._protocol.fail(ConnectionClosedError("by this side"))
             await self._protocol.closed
 
-    # --- heartbeats ---
-
-    def _schedule_beat(self) -> None:
-        if self._heartbeat_s is not None and not self._is_closed:
-            self._beat = asyncio.get_running_loop().call_later(self._heartbeat_s, self._send_beat)
-
-    def _send_beat(self) -> None:
-        if self._is_mute():
-            # The timers of a process that stood still are due before its sockets are read, where the answer may wait.
-            self._beat = asyncio.get_running_loop().call_later(_LAST_LOOK_S, self._give_up)
-            return
-        self._heard = False
-        if self._unanswered_beat is None:
-            seq = self._next_seq()
-            self._unanswered_beat = (Operation.HEARTBEAT_REPLY, seq)
-            self._protocol.write(pack_frame(Operation.HEARTBEAT, seq=seq))
-        self._schedule_beat()
-
-    def _is_mute(self) -> bool:
-        # While anything comes, the answer may just be behind it.
-        return self._unanswered_beat is not None and not self._heard and not self._paused
-
-    def _give_up(self) -> None:
-        if self._is_mute():
-            self._protocol.fail(ConnectionClosedError(f"no answer to a heartbeat within {self._heartbeat_s:g} s"))
-        else:
-            self._send_beat()
-
-    def _stop_beating(self) -> None:
-        if self._beat is not None:
-            self._beat.cancel()
-            self._beat = None
-
     # --- what the protocol calls ---
 
     def _received(self, frame: Frame) -> None:
-        self._heard = True
+        self._heartbeats.heard = True
+        if self._observe is not None:
+            self._observe(Direction.RECEIVED, frame)
         which = (frame.op, frame.seq)
         answer = self._answers.get(which)
         if answer is not None:
             if not answer.done():
                 answer.set_result(frame)
             return
-        if which == self._unanswered_beat:
-            self._unanswered_beat = None
+        if self._heartbeats.take(frame):
             with contextlib.suppress(BodyError):
                 self.online = parse_online(frame.body)
             return
@@ -367,7 +366,7 @@ class Client:
     def _lost(self, error: RemoteError | None) -> None:
         self._is_closed = True
         self._closed = error
-        self._stop_beating()
+        self._heartbeats.stop()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(self._closed_error())

@@ -28,7 +28,7 @@ publish:
   - {to: key, keys: viewers, rate: 100/s}
   - {to: all, rate: 10/s}
 phases:
-  - {name: steady, duration: 3s}
+  - {name: steady, duration: 3s, publish: x1}
 events:
   - EVENTS
 """
@@ -38,10 +38,11 @@ events:
 def run(imctl, tmp_path):
     """Run the scenario with these events against a private cluster, and return its document."""
 
-    def ended(*events, duration="3s"):
+    def ended(*events, duration="3s", rate="x1"):
         path = tmp_path / "faults.yaml"
-        path.write_text(SCENARIO.replace("EVENTS", "\n  - ".join(events)).replace("3s", duration))
-        process = imctl.run("sim", str(path), "--json")
+        text = SCENARIO.replace("EVENTS", "\n  - ".join(events)).replace("duration: 3s", f"duration: {duration}")
+        path.write_text(text.replace("publish: x1", f"publish: {rate}"))
+        process = imctl.run("sim", str(path), "--workers", "1", "--json")
         document = json.loads(process.stdout)
         # A busy machine can make a run invalid; what was counted is right all the same.
         assert process.returncode == {"pass": 0, "invalid": 5}[document["verdict"]], process.stderr
@@ -60,7 +61,8 @@ def test_a_storm_of_reconnects_loses_nothing(run):
     document = run(
         "{at: 500ms, do: disconnect, who: viewers, reconnect: {backoff: 1ms}}",
         "{at: 1500ms, do: disconnect, who: viewers, fraction: 50%, reconnect: {backoff: 100ms..300ms}}",
-        duration="4s",
+        duration="6s",
+        rate="x0.5",
     )
 
     assert [event["count"] for event in document["events"]] == [CLIENTS, CLIENTS // 2]
@@ -72,7 +74,8 @@ def test_a_storm_of_reconnects_loses_nothing(run):
 
 
 def test_clients_of_a_killed_comet_all_come_back_and_lose_only_what_was_on_its_way_to_them(run):
-    document = run("{at: 1s, do: kill, node: comet-1}", duration="7s")  # a busy machine starts a comet in seconds
+    # A busy machine starts a comet in seconds.
+    document = run("{at: 1s, do: kill, node: comet-1}", duration="10s", rate="x0.5")
 
     assert [(event["do"], event["target"]) for event in document["events"]] == [("kill", "comet-1")]
     assert (document["clients"]["disconnected"], document["clients"]["reconnects"]) == (CLIENTS, CLIENTS)
@@ -87,7 +90,8 @@ def test_clients_of_a_killed_comet_go_elsewhere_and_what_they_lost_is_told_with_
     imctl.json("up", "--any-port", "--comet", "3", "--detach")
     path = tmp_path / "faults.yaml"
     many = SCENARIO.replace("count: 60", "count: 300").replace("rate: 50/s}", "rate: 200/s}")
-    many = many.replace("duration: 3s", "duration: 5s")
+    # On a busy machine it takes seconds until all are back.
+    many = many.replace("duration: 3s, publish: x1}", "duration: 2s}\n  - {name: quiet, duration: 8s, publish: x0.1}")
     path.write_text(many.replace("EVENTS", "{at: 1s, do: kill, node: comet-2}"))
 
     ended = imctl.run("sim", str(path), "--json")
@@ -127,7 +131,8 @@ def test_faults_of_the_network_lose_only_what_was_on_its_way_through_them_and_ar
         "{at: 2500ms, do: black_hole, who: viewers, fraction: 30%, for: 1500ms}",
         "{at: 4500ms, do: cut, who: viewers, fraction: 30%}",
         "{at: 4800ms, do: half_open, who: viewers, fraction: 30%}",
-        duration="7s",
+        duration="9s",
+        rate="x0.75",
     )
 
     taken = [event["count"] for event in document["events"]]
@@ -140,7 +145,7 @@ def test_faults_of_the_network_lose_only_what_was_on_its_way_through_them_and_ar
     places = document["delivery"]["lost_at"]
     assert set(places) <= {"network.reset", "network.black_hole", "network.cut", "network.half_open"}
     assert sum(places.values()) == lost
-    # Some 38 a second for each client: in its room, by mid, by key and to all.
+    # Some 29 a second for each client: in its room, by mid, by key and to all.
     assert places["network.black_hole"] > taken[2] * 10
     assert document["latency_ms"]["max"] >= 100
 
@@ -164,23 +169,26 @@ def test_ctrl_c_while_a_node_is_paused_lets_it_go_on(imctl, tmp_path):
     text = SCENARIO.replace("EVENTS", "{at: 500ms, do: pause, node: comet-1, for: 50s}")
     path.write_text(text.replace("duration: 3s", "duration: 60s"))
 
-    def state():
-        [comet] = [node for node in imctl.json("ps")["nodes"] if node["kind"] == "comet"]
-        return comet["state"], psutil.Process(comet["pid"]).status()
+    def comet():
+        [found] = [node for node in imctl.json("ps")["nodes"] if node["kind"] == "comet"]
+        return found
 
+    process = psutil.Process(comet()["pid"])
     running = imctl.start("sim", str(path))
-    wait_until(lambda: state()[0] == "paused", "the comet is paused")
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the comet stands still")
+    wait_until(lambda: comet()["state"] == "paused", "the comet is paused")
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=80)
 
     assert running.returncode == 130
-    assert state()[0] == "running"
-    assert state()[1] != psutil.STATUS_STOPPED
+    assert comet()["state"] == "running"
+    assert process.status() != psutil.STATUS_STOPPED
     imctl.run("down")
 
 
 def test_a_core_that_is_restarted_is_told_in_errors_and_losses_with_their_place(run):
-    document = run("{at: 500ms, do: restart, node: core}", duration="16s")  # a busy machine needs seconds for it
+    # A busy machine needs seconds for it.
+    document = run("{at: 500ms, do: restart, node: core}", duration="16s", rate="x0.25")
 
     assert document["clients"]["disconnected"] == 0
     _, *others = counts(document)

@@ -238,6 +238,8 @@ class _Line:
             return Candidates(dict.fromkeys(choices, ""))
         command = self._command.name if self._command is not None else ""
         shown = (param.metavar or param.name or "").strip("[].").upper()
+        if shown == "OP" and command == "encode":
+            return Candidates(_operations())
         if shown == "NODE":
             names = _logged_nodes(self._cluster) if command == "logs" else _running_nodes(self._cluster)
             taken = set(self._arguments)
@@ -298,6 +300,12 @@ def _logged_nodes(cluster: str) -> dict[str, str]:
     from imctl.cluster.state import ClusterFolder
 
     return dict.fromkeys(log_nodes(ClusterFolder(cluster).logs), "")
+
+
+def _operations() -> dict[str, str]:
+    from protocol.operation import Operation, operation_name
+
+    return {operation_name(op): f"op {int(op)}" for op in Operation}
 
 
 def _scenarios() -> dict[str, str]:

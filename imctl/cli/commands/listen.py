@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imctl.cli.comet_client import (
+    CONNECT_S,
+    AcceptsOption,
+    CometOption,
+    KeyOption,
+    MidOption,
+    RoomOption,
+    WsOption,
+    client_token,
+    clock_text,
+    connect_hint,
+    connected_text,
+    translate_error,
+)
 from imctl.cli.context import Context, examples, run
 from imctl.cli.exits import TimedOutError
-from imctl.cli.target import comet_address, parse_room, parse_target
+from imctl.cli.target import comet_address
 from imctl.cli.values import parse_duration
 from imctl.errors import ClusterError
 
@@ -26,10 +39,10 @@ if TYPE_CHECKING:
     from protocol.bodies import AuthToken
     from protocol.frame import Frame
 
-__all__ = ["Listener", "Message", "parse_operations", "register"]
+__all__ = ["Listener", "Message", "register"]
 
 _BACKOFF_S = (0.1, 5.0)
-_CONNECT_S = 5.0
+_HINT = "--reconnect goes on when it is back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +54,20 @@ class Message:
 
     def to_json(self) -> dict[str, Any]:
         """Return the message as JSON: `body` where it is UTF-8, else `body_hex`. Any: JSON."""
-        frame = self.frame
-        found: dict[str, Any] = {"time": self.received_at.isoformat(timespec="microseconds"), "op": frame.op}
-        found |= {"ver": frame.ver, "seq": frame.seq, "bytes": len(frame.body)}
-        try:
-            return found | {"body": frame.body.decode()}
-        except UnicodeDecodeError:
-            return found | {"body_hex": frame.body.hex()}
+        from imctl.cli.frame_log import frame_json
+
+        return {"time": self.received_at.isoformat(timespec="microseconds"), **frame_json(self.frame)}
 
     def render(self, console: Console) -> None:
         """Print one line: time, operation, bytes, body."""
         from rich.text import Text
 
-        from imctl.decode.items import Kind, Row, body_text
+        from imctl.cli.frame_log import frame_text
 
-        body = body_text(Row(Kind.FRAME, 0, 0, op=self.frame.op, body=self.frame.body))
-        time = f"{self.received_at:%H:%M:%S.%f}"[:-3]
-        line = Text.assemble((time, "dim"), f"  {self.frame.op:>4}  {len(self.frame.body):>5}  ", body)
+        body = frame_text(self.frame)
+        line = Text.assemble(
+            (clock_text(self.received_at), "dim"), f"  {self.frame.op:>4}  {len(self.frame.body):>5}  ", body
+        )
         console.print(line, soft_wrap=True)
 
 
@@ -116,7 +126,7 @@ class Listener:
                 self._limit = limit
                 await self._stay_connected()
         except _NoTimeLeftError as exc:
-            raise self._timed_out(timeout_s, hint=self._hint(exc.__cause__)) from exc
+            raise self._timed_out(timeout_s, hint=connect_hint(exc.__cause__) or _HINT) from exc
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -146,7 +156,7 @@ class Listener:
                 self._problem = str(exc)
                 # The first auth says whether this client is welcome; later ones may meet a cluster that starts.
                 if not self._reconnect or (isinstance(exc, ConnectionClosedError) and not connected):
-                    raise self._translate(exc) from exc
+                    raise translate_error(exc, hint=_HINT) from exc
                 self._printer.note(f"{exc}; connecting again in {wait_s:g} s")
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, longest_s)
@@ -163,9 +173,9 @@ class Listener:
         host, port = self._find()
         connect = Client.connect_ws if self._ws else Client.connect_tcp
         end_s = self._limit.when() if self._limit is not None else None
-        left_s = _CONNECT_S if end_s is None else end_s - asyncio.get_running_loop().time()
-        if self._limit is None or left_s >= _CONNECT_S:
-            return await connect(host, port, self._token, timeout_s=_CONNECT_S)
+        left_s = CONNECT_S if end_s is None else end_s - asyncio.get_running_loop().time()
+        if self._limit is None or left_s >= CONNECT_S:
+            return await connect(host, port, self._token, timeout_s=CONNECT_S)
         self._limit.reschedule(None)
         try:
             client = await connect(host, port, self._token, timeout_s=max(left_s, 0.0))
@@ -180,11 +190,8 @@ class Listener:
         return client
 
     def _say_connected(self, client: Client, *, again: bool) -> None:
-        token = self._token
-        where = f"{client.address} over {'WebSocket' if self._ws else 'TCP'}"
-        who = f"mid {token.mid}, key {token.key}" + f", room {token.room_id}" * bool(token.room_id)
-        accepts = ",".join(map(str, token.accepts)) or "nothing"
-        self._printer.note(f"{'connected again to' if again else 'listening on'} {where}: {who}, accepts {accepts}")
+        text = connected_text(client, self._token, ws=self._ws)
+        self._printer.note(f"{'connected again to' if again else 'listening on'} {text}")
 
     async def _print_messages(self, client: Client) -> None:
         from datetime import UTC, datetime
@@ -211,37 +218,6 @@ class Listener:
         while (answer := await client.receive(5.0)).op != MESSAGES_ACK or answer.seq != seq:
             pass
 
-    def _translate(self, exc: Exception) -> Exception:
-        from protocol.aio import AuthRefusedError
-
-        if isinstance(exc, (AuthRefusedError, ClusterError)):
-            return exc
-        return ClusterError(f"comet: {exc}", hint=self._hint(exc))
-
-    def _hint(self, exc: BaseException | None) -> str:
-        from protocol.aio import ConnectError, ReplyTimeoutError
-
-        if isinstance(exc, ConnectError):
-            return "does a comet listen there?"
-        if isinstance(exc, ReplyTimeoutError) and exc.what == "auth":
-            return "does a logic run? the comet asks one who may come in"
-        return "--reconnect goes on when it is back"
-
-
-def parse_operations(text: str) -> tuple[int, ...]:
-    """Return the operations of `1000,1001`; for `typer.Option(parser=...)`.
-
-    Raises:
-        typer.BadParameter: one is no number of 32 bits.
-    """
-    from protocol.bodies import parse_operations as parse
-    from protocol.errors import BodyError
-
-    try:
-        return parse(text.replace(" ", "").encode())
-    except BodyError as exc:
-        raise typer.BadParameter(f"{exc.problem}; expected such as 1000,1001") from exc
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -256,14 +232,11 @@ def register(app: typer.Typer) -> None:
     )
     def listen(
         ctx: typer.Context,
-        mid: Annotated[int, typer.Option("--mid", metavar="M", help="User id; 0 is nobody")] = 0,
-        key: Annotated[str, typer.Option("--key", metavar="K", help="Connection id; one is made up if left out")] = "",
-        room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Room to join, TYPE://ID")] = "",
-        accepts: Annotated[
-            str,
-            typer.Option("--accepts", metavar="OPS", help="Operations wanted of pushes by mid, by key and to all"),
-        ] = "1000",
-        ws: Annotated[bool, typer.Option("--ws", help="Over WebSocket")] = False,
+        mid: MidOption = 0,
+        key: KeyOption = "",
+        room: RoomOption = "",
+        accepts: AcceptsOption = "1000",
+        ws: WsOption = False,
         count: Annotated[
             int | None, typer.Option("-n", metavar="COUNT", min=1, help="End after so many messages")
         ] = None,
@@ -272,26 +245,13 @@ def register(app: typer.Typer) -> None:
         ] = None,
         reconnect: Annotated[bool, typer.Option("--reconnect", help="Connect again when the comet goes away")] = False,
         ack: Annotated[bool, typer.Option("--ack", help="Acknowledge kept messages, so that they are deleted")] = False,
-        target: Annotated[
-            str | None, typer.Option(parser=parse_target, metavar="HOST:PORT", help="Address of any goim comet")
-        ] = None,
+        target: CometOption = None,
     ) -> None:
         """Connect as a client and print each message: time, operation, bytes, body"""
-        from protocol.bodies import AuthToken
-
         imctl = Context.of(ctx)
-        if room:
-            parse_room(room)
-        token = AuthToken(
-            mid=mid,
-            key=key or f"imctl-{uuid.uuid4().hex[:12]}",
-            room_id=room,
-            platform="imctl",
-            accepts=parse_operations(accepts),
-        )
         listener = Listener(
             lambda: comet_address(imctl, target, ws=ws),
-            token,
+            client_token(mid, key, room, accepts),
             imctl.printer,
             ws=ws,
             count=count,

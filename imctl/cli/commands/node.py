@@ -146,7 +146,8 @@ def _spec(
     """
     import dataclasses
 
-    from imctl.cluster.spec import OptionsError, ProcessSpec, config_class, shareable
+    from imctl.cluster.node_config import config_class
+    from imctl.cluster.spec import OptionsError, ProcessSpec, shareable
 
     parts = _PARTS.get(kind, (kind.value,))
     file: Mapping[str, Mapping[str, Any]] = {}
@@ -218,12 +219,20 @@ def _log_to_stderr(*, debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=LOG_FORMAT, datefmt=LOG_TIME)
 
 
+def _port_setting(what: str) -> str:
+    """Return the setting of a listening address, such as tcp_port for `comet tcp`."""
+    part, _, name = what.partition(" ")
+    return "port" if part == "registry" else f"{name}_port"
+
+
 async def _run(spec: ProcessSpec, printer: Printer) -> None:
     import asyncio
     import signal
 
     from imctl.cluster.assemble import Assembly
     from imctl.cluster.drop_log import log_drops, log_stats
+    from imctl.cluster.ports import with_holder
+    from imctl.errors import PortInUseError
 
     began_ns = time.monotonic_ns()
     assembly = Assembly(spec)
@@ -238,6 +247,8 @@ async def _run(spec: ProcessSpec, printer: Printer) -> None:
         await assembly.start(None)
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    except PortInUseError as exc:
+        raise with_holder(exc, instead=f"another port: --set {_port_setting(exc.what)}=PORT, 0 for any") from exc
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         loop.add_signal_handler(number, ended.set)
     ready_ms = (time.monotonic_ns() - began_ns) // 1_000_000

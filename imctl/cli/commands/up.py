@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Banner", "register"]
 
+_ENDED_EARLY = "stopped before it was ready; nothing is left running"
+
 
 class Compat(StrEnum):
     """What to be like where there is a choice."""
@@ -67,6 +69,10 @@ class Banner:
         console.print(f"[dim]store[/]     {summary['store']}  ({self._store_note()})")
         if summary["messages"]:
             console.print(f"[dim]messages[/]  {summary['messages']}  ({self._messages_note()})")
+            if summary["messages"].startswith("sqlite:"):
+                from imctl.messages.factory import sqlite_path
+
+                console.print(f"          in {sqlite_path(summary['messages'], name)}", soft_wrap=True)
         console.print(f"[dim]registry[/]  {summary['registry']}\n")
         console.print(f"try, in another terminal:  [bold cyan]{command_for(name, 'imctl listen --mid 1')}[/]")
         push = command_for(name, 'imctl push --mid 1 "hi"')
@@ -84,12 +90,12 @@ class Banner:
             self.summary["messages"]
         ):
             return "kept for users who are away; gone after a stop"
-        return "kept for users who are away"
+        return "kept for users who are away; survive a stop"
 
     def _store_note(self) -> str:
         if self._is_embedded(self.summary["store"]):
             return "embedded; sessions do not survive a stop"
-        return f"sessions: {'survives a stop' if self.summary['persistent'] else 'in memory, gone after a stop'}"
+        return "sessions survive a stop" if self.summary["persistent"] else "sessions in memory, gone after a stop"
 
     def _is_embedded(self, url: str) -> bool:
         """Whether the server of a URL is one of the cluster's processes."""
@@ -187,7 +193,12 @@ def register(app: typer.Typer) -> None:
         if detach:
             from imctl.cluster.daemon import start_detached
 
-            imctl.printer.result(Banner(start_detached(spec, began_ns), detached=True))
+            try:
+                summary = start_detached(spec, began_ns)
+            except KeyboardInterrupt:
+                imctl.printer.note(_ENDED_EARLY)
+                raise
+            imctl.printer.result(Banner(summary, detached=True))
             return
         code = run(_foreground(spec, imctl.printer, began_ns))
         if code is not Exit.OK:
@@ -247,7 +258,9 @@ async def _foreground(spec: ClusterSpec, printer: Printer, began_ns: int) -> Exi
     def interrupt(name: str) -> None:
         nonlocal aborted
         if not ready:
-            this.cancel()
+            if not this.cancelling():  # what comes while it ends what it has started changes nothing
+                printer.note(f"{name}: ending what has started")
+                this.cancel()
         elif supervisor.stopping:
             aborted = True
             supervisor.abort()
@@ -260,6 +273,7 @@ async def _foreground(spec: ClusterSpec, printer: Printer, began_ns: int) -> Exi
     try:
         await supervisor.start(began_ns)
     except asyncio.CancelledError:
+        printer.note(_ENDED_EARLY)
         return Exit.INTERRUPTED
     try:
         ready = True

@@ -24,7 +24,8 @@ from tests.imctl.cli.conftest import Invoke
         (["push", "--mid", "1", "--cluster", "b", "hi"], ["--cluster", "b", "push", "--mid", "1", "hi"]),
         (["push", "--cluster=b", "hi", "--quiet"], ["--cluster=b", "--quiet", "push", "hi"]),
         (["push", "--", "--json"], ["push", "--", "--json"]),
-        (["ps", "--cluster"], ["--cluster", "ps"]),
+        (["ps", "--cluster"], ["--cluster"]),
+        (["ps", "--cluster", "--json"], ["--cluster"]),
     ],
 )
 def test_global_options_stand_anywhere_before_a_double_dash(given: list[str], expected: list[str]) -> None:
@@ -38,6 +39,28 @@ def test_help_names_every_command_and_an_example(invoke: Invoke) -> None:
     for name in ("up", "down", "ps", "logs", "stats", "env", "wait", "kill", "pause", "resume", "restart", "node"):
         assert f"\n  {name} " in shown.output
     assert "imctl up" in shown.output
+
+
+@pytest.mark.parametrize("args", [("ps", "--cluster"), ("ps", "--cluster", "--json")])
+def test_a_cluster_without_its_name_is_a_usage_error(invoke: Invoke, args: tuple[str, ...]) -> None:
+    ended = invoke(*args)
+
+    assert ended.exit_code == 2
+    assert "Option '--cluster' requires an argument." in ended.stderr
+
+
+def test_help_cuts_no_command_short(invoke: Invoke) -> None:
+    commands = invoke("--help").output.partition("Commands:")[2].partition("Examples:")[0]
+
+    assert "..." not in commands
+    assert "nobody online is only a warning" in " ".join(commands.split())
+
+
+def test_a_word_that_is_none_of_the_choices_is_said_without_the_parsers_own_words(invoke: Invoke) -> None:
+    ended = invoke("env", "-o", "xml")
+
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("error: Invalid value for '-o' / '--output': 'xml' is not one of 'shell', 'json'.")
 
 
 def test_no_arguments_show_the_help(invoke: Invoke) -> None:

@@ -63,9 +63,18 @@ def test_banner_shows_addresses_what_lasts_and_what_to_try() -> None:
 def test_banner_of_a_named_persistent_cluster_in_the_foreground() -> None:
     text = shown(Banner({**SUMMARY, "cluster": "b", "store": "redis://h", "persistent": True}, detached=False))
 
-    assert "sessions: survives a stop" in text
+    assert "sessions survive a stop" in text
     assert "imctl listen --mid 1 --cluster b" in text
     assert "end it:  Ctrl-C" in text
+
+
+def test_banner_says_in_which_file_messages_survive_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+
+    text = shown(Banner({**SUMMARY, "cluster": "b", "messages": "sqlite://?keep=all"}, detached=True))
+
+    assert "sqlite://?keep=all  (kept for users who are away; survive a stop)" in text
+    assert "          in /data/imctl/messages-b.db\n" in text
 
 
 def test_banner_says_what_an_embedded_server_keeps() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,11 @@ def test_options_are_the_commands_and_the_global_ones(words: Words) -> None:
 def test_an_option_is_offered_once_unless_it_may_be_repeated(words: Words) -> None:
     assert "--mid" in words("push", "--mid", "1", "--m")
     assert "--op" not in words("push", "--op", "1", "--o")
+
+
+def test_operations_are_offered_where_their_names_are_taken(words: Words) -> None:
+    assert words("encode", "--op", "aut") == {"auth": "op 7", "auth_reply": "op 8"}
+    assert words("push", "--op", "") == {}
 
 
 def test_after_a_double_dash_nothing_is_an_option(words: Words) -> None:
@@ -201,22 +207,26 @@ def path_with_imctl(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": here}
 
 
-def in_bash(line: str, env: Mapping[str, str], folder: Path) -> list[str]:
-    """Return COMPREPLY for a line whose cursor is at its end, cut into words as bash does it."""
+def in_bash(lines: Sequence[str], env: Mapping[str, str], folder: Path) -> list[list[str]]:
+    """Return COMPREPLY for each line, whose cursor is at its end, cut into words as bash does it."""
+    asked = "".join(f"answer {shlex.quote(line)} {shlex.join(line.replace('=', ' = ').split(' '))}\n" for line in lines)
     script = f"""
 eval "$(imctl completion bash)"
-COMP_LINE={json.dumps(line)}
-COMP_WORDS=("$@")
-COMP_CWORD=$(( $# - 1 ))
-_imctl_completion
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-    words = line.replace("=", " = ").split(" ")
-    command = [shutil.which("bash") or "bash", "--norc", "-c", script, "bash", *words]
+answer() {{
+    COMP_LINE=$1
+    shift
+    COMP_WORDS=("$@")
+    COMP_CWORD=$(( $# - 1 ))
+    COMPREPLY=()
+    _imctl_completion
+    echo "${{COMPREPLY[*]}}"
+}}
+{asked}"""
+    command = [shutil.which("bash") or "bash", "--norc", "-c", script]
     ended = subprocess.run(command, capture_output=True, text=True, env=dict(env), cwd=folder, timeout=60)
 
     assert ended.stderr == ""
-    return ended.stdout.split()
+    return [answer.split() for answer in ended.stdout.splitlines()]
 
 
 def require_shell(name: str) -> None:
@@ -230,16 +240,16 @@ def test_bash(path_with_imctl: dict[str, str], tmp_path: Path) -> None:
     leave_state("b", "comet-9")
     (tmp_path / "own.yaml").write_text("")
 
-    def bash(line: str) -> list[str]:
-        return in_bash(line, path_with_imctl, tmp_path)
-
-    assert bash("imctl res") == ["resume", "restart"]
-    assert bash("imctl kill ") == ["core", "comet-1"]
-    assert bash("imctl kill --cluster=b ") == ["comet-9"]
-    assert bash("imctl kill --cluster=") == ["b", "default"]
-    assert bash("imctl stats --fo") == ["--follow"]
-    assert bash("imctl sim roo") == ["room"]
-    assert bash("imctl sim ow") == ["own.yaml"]
+    answers = {
+        "imctl res": ["resume", "restart"],
+        "imctl kill ": ["core", "comet-1"],
+        "imctl kill --cluster=b ": ["comet-9"],
+        "imctl kill --cluster=": ["b", "default"],
+        "imctl stats --fo": ["--follow"],
+        "imctl sim roo": ["room"],
+        "imctl sim ow": ["own.yaml"],
+    }
+    assert in_bash(list(answers), path_with_imctl, tmp_path) == list(answers.values())
 
 
 def test_zsh_takes_the_script(path_with_imctl: dict[str, str], tmp_path: Path) -> None:
@@ -250,20 +260,20 @@ compdef() { : }
 _files() { print -r -- FILES }
 _describe() { print -rl -- "${(@P)2}" }
 eval "$(imctl completion zsh)"
-words=("$@"); CURRENT=$#
-_imctl
+for line in "$@"; do
+    words=("${(@s: :)line}"); CURRENT=$#words
+    _imctl
+    print -r -- .
+done
 """
     leave_state("default", "core")
 
-    def zsh(*words: str) -> list[str]:
-        command = ["zsh", "--no-rcs", "-c", script, "zsh", *words]
-        ended = subprocess.run(command, capture_output=True, text=True, env=path_with_imctl, cwd=tmp_path, timeout=60)
-        assert ended.stderr == ""
-        return ended.stdout.splitlines()
+    lines = ["imctl kill ", "imctl completion f", "imctl sim roo"]
+    command = ["zsh", "--no-rcs", "-c", script, "zsh", *lines]
+    ended = subprocess.run(command, capture_output=True, text=True, env=path_with_imctl, cwd=tmp_path, timeout=60)
 
-    assert zsh("imctl", "kill", "") == ["core:pid 10"]
-    assert zsh("imctl", "completion", "f") == ["fish:"]
-    assert zsh("imctl", "sim", "roo") == ["room:Live rooms", "FILES"]
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines() == ["core:pid 10", ".", "fish:", ".", "room:Live rooms", "FILES", "."]
 
 
 def test_fish_takes_the_script(path_with_imctl: dict[str, str], tmp_path: Path) -> None:
@@ -271,12 +281,12 @@ def test_fish_takes_the_script(path_with_imctl: dict[str, str], tmp_path: Path) 
     leave_state("default", "core")
     env = {**path_with_imctl, "HOME": str(tmp_path)}
 
-    def fish(line: str) -> list[str]:
-        script = f"imctl completion fish | source; complete -C {json.dumps(line)}"
-        command = ["fish", "--no-config", "-c", script]
-        ended = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60)
-        assert ended.stderr == ""
-        return ended.stdout.splitlines()
+    lines = ["imctl kill ", "imctl down --"]
+    script = "imctl completion fish | source\n" + "".join(f"complete -C {json.dumps(line)}; echo =\n" for line in lines)
+    command = ["fish", "--no-config", "-c", script]
+    ended = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60)
 
-    assert fish("imctl kill ") == ["core\tpid 10"]
-    assert "--grace\tHow long nodes may drain (5s)" in fish("imctl down --")
+    assert ended.stderr == ""
+    nodes, options = (answer.splitlines() for answer in ended.stdout.split("\n=\n")[:2])
+    assert nodes == ["core\tpid 10"]
+    assert "--grace\tHow long nodes may drain (5s)" in options

@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from imctl.cli.exits import Exit
-from imctl.testing import start_cluster
 from tests.imctl.cli.conftest import Invoke
 
 SCENARIO = """\
@@ -31,18 +30,6 @@ expect:
 """
 
 
-@pytest.fixture(scope="module")
-def target() -> Iterator[str]:
-    with start_cluster() as cluster:
-        ports = {name: address.rpartition(":")[2] for name, address in _addresses(cluster).items()}
-        yield f"goim://127.0.0.1?tcp={ports['tcp']}&ws={ports['ws']}&http={ports['http']}"
-
-
-def _addresses(cluster) -> dict[str, str]:
-    info = cluster.info
-    return {"tcp": info.comet_tcp[0], "ws": info.comet_ws[0], "http": info.logic_http}
-
-
 @dataclass
 class Bench:
     invoke: Invoke
@@ -57,7 +44,7 @@ class Bench:
         return str(path)
 
     def sim(self, *options: str) -> int:
-        result = self.invoke("sim", self.scenario, "--target", self.target, "--json", *options)
+        result = self.invoke("sim", self.scenario, "--target", self.target, "--workers", "1", "--json", *options)
         json.loads(result.stdout)  # one document, whatever the code
         return result.exit_code
 
@@ -121,10 +108,10 @@ def timed_out(bench: Bench) -> int:
 
 
 def interrupted(bench: Bench) -> int:
-    command = [sys.executable, "-m", "imctl", "sim", bench.scenario, "--target", bench.target, "--duration", "60s"]
+    command = [sys.executable, "-m", "imctl", "sim", bench.scenario, "--target", bench.target, "--workers", "1"]
     report = bench.folder / "partial.json"
     with subprocess.Popen(
-        [*command, "--report", str(report)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [*command, "--duration", "60s", "--report", str(report)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stderr is not None
         while (line := process.stderr.readline()) and b"steady: " not in line:

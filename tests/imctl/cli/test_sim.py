@@ -85,15 +85,17 @@ def test_reports_are_written_also_where_stdout_cannot_be(invoke, tiny, tmp_path,
     assert json.loads((tmp_path / "run.json").read_text())["verdict"] == run_of().verdict.value
 
 
-def test_a_failed_expectation_is_exit_code_1(invoke, tiny):
-    result = invoke("sim", tiny, "--set", "expect=[delivery.lost > 0]")
+def test_a_failed_expectation_is_exit_code_1(invoke, tiny, target):
+    result = invoke("sim", tiny, "--target", target, "--workers", "1", "--set", "expect=[delivery.lost > 0]")
 
     assert result.exit_code == 1, result.output
     assert "delivery.lost > 0" in result.stdout
 
 
-def test_options_change_the_scenario(invoke, tiny):
-    result = invoke("sim", tiny, "--clients", "6", "--duration", "300ms", "--workers", "2", "--seed", "9", "--json")
+def test_options_change_the_scenario(invoke, tiny, target):
+    options = ("--clients", "6", "--duration", "300ms", "--workers", "2", "--seed", "9")
+
+    result = invoke("sim", tiny, "--target", target, *options, "--json")
 
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
@@ -101,20 +103,21 @@ def test_options_change_the_scenario(invoke, tiny):
     assert document["phases"][0]["duration_s"] == 0.3
 
 
-def test_a_generator_that_did_not_keep_up_is_exit_code_5(invoke, tiny, monkeypatch):
+def test_a_generator_that_did_not_keep_up_is_exit_code_5(invoke, tiny, target, monkeypatch):
     monkeypatch.setattr("sim.run.outcome.MAX_CPU_PERCENT", 0.0)
 
-    result = invoke("sim", tiny)
+    result = invoke("sim", tiny, "--target", target, "--workers", "1")
 
     assert result.exit_code == 5
     assert "INVALID" in result.stdout
 
 
-def test_find_max_runs_until_it_knows_the_rate(invoke, tiny):
+def test_find_max_runs_until_it_knows_the_rate(invoke, tiny, target):
     # 20 and 20 messages at x1; the limit is not the cluster's, so that it is where the test says.
     expect = "expect=[delivery.lost == 0, publish.messages < 55]"
+    options = ("--target", target, "--workers", "1", "--duration", "400ms", "--set", expect)
 
-    result = invoke("sim", tiny, "--find-max", "--duration", "400ms", "--set", expect, "--json")
+    result = invoke("sim", tiny, "--find-max", *options, "--json")
 
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
@@ -148,7 +151,7 @@ def test_a_search_that_makes_no_sense_is_refused(invoke, tiny, tmp_path, options
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_progress_is_lines_on_stderr_where_there_is_no_terminal_and_quiet_hides_them(invoke, tiny, quiet):
-    result = invoke("sim", tiny, *(["--quiet"] if quiet else []))
+    result = invoke("sim", tiny, "--workers", "1", *(["--quiet"] if quiet else []))
 
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("PASS")
@@ -190,12 +193,12 @@ def test_a_cluster_that_was_asked_for_by_name_has_to_be_there(invoke, tiny):
     assert "blue" in result.stderr
 
 
-@pytest.mark.parametrize("target", ["http://127.0.0.1", "goim://127.0.0.1?tcp=x"])
-def test_a_target_of_another_form_is_refused(invoke, tiny, target):
-    result = invoke("sim", tiny, "--target", target)
+@pytest.mark.parametrize("other", ["http://127.0.0.1", "goim://127.0.0.1?tcp=x"])
+def test_a_target_of_another_form_is_refused(invoke, tiny, other):
+    result = invoke("sim", tiny, "--target", other)
 
     assert result.exit_code == 2
-    assert target in result.stderr
+    assert other in result.stderr
 
 
 def test_help_has_examples(invoke):

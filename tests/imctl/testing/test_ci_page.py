@@ -39,7 +39,7 @@ def job(tmp_path, monkeypatch):
     programs.mkdir()
     imctl = programs / "imctl"
     # Smaller than the page says: --clients and --duration that come later win.
-    small = '"$@" --clients 10 --duration 300ms'
+    small = '"$@" --clients 10 --duration 300ms --workers 1'
     imctl.write_text(f"#!/bin/sh\necho run >> runs\n[ ! -f busy ] || exit 5\nexec {sys.executable} -m imctl {small}\n")
     imctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
@@ -105,7 +105,7 @@ def test_the_tests_that_the_page_shows_pass(pytester, monkeypatch, tmp_path):
     )
     sender.chmod(0o755)
     # What a busy machine does to a run is not what this is about.
-    calm = with_pytest.replace("clients=200", "clients=20").replace('"5s"', '"500ms"')
+    calm = with_pytest.replace("clients=200", "clients=20, workers=1").replace('"5s"', '"500ms"')
     calm = calm.replace("not report.failures", "report.delivery.lost == 0").replace("p50 < 50", "p50 < 5000")
     pytester.makepyfile(test_page=calm, without=without)
 

@@ -29,7 +29,8 @@ expect:
 """
 
 
-INI = "[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider\n"
+# Without a plugin of this project's own tests that takes as long to load as all the rest.
+INI = "[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider -p no:hypothesispytest\n"
 
 # Plugins of this project's own tests that load asyncio and more.
 OTHERS = ("no:asyncio", "no:xdist", "no:timeout", "no:hypothesispytest", "no:anyio", "no:locust", "no:valkey")

@@ -141,8 +141,8 @@ async def test_a_server_that_answers_no_heartbeat_is_given_up(comet):
 async def test_an_answer_that_waits_unread_when_the_next_heartbeat_is_due_is_in_time(comet):
     async with await connect(comet, heartbeat_s=60.0) as client:
         # As the timer of a process that stood still does it: nothing is read between the two.
-        client._send_beat()
-        client._send_beat()
+        client._heartbeats.due()
+        client._heartbeats.due()
         await comet.wait_for(1, Operation.HEARTBEAT)
 
         await client.request(4)
