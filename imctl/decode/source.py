@@ -18,6 +18,8 @@ MAX_INPUT_BYTES = 64 * 1024 * 1024
 _BETWEEN = re.compile(r"\\x|0[xX]|[\s:,;_-]+")
 _NOT_HEX = re.compile(r"[^0-9a-fA-F]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_LEAST_GUESSED_BYTES = 8
+"""Half a frame's header. Nearly every word is base64, and a short one rather the name of a file that is not there."""
 
 
 class SourceError(ImctlError):
@@ -54,13 +56,17 @@ def parse_text(text: str, *, as_base64: bool = False) -> Source:
             )
         return Source(bytes.fromhex(digits), "hex")
     try:
-        return Source(_parse_base64(text), "base64")
+        found = _parse_base64(text)
     except SourceError:
+        found = b""
+    if len(found) < _LEAST_GUESSED_BYTES:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
+        few = f" of at least {_LEAST_GUESSED_BYTES} bytes" if found else ""
         raise SourceError(
-            f"{shown!r} is no file, not hex ({wrong.group()!r} is no hex digit) and not base64",
+            f"{shown!r} is no file, not hex ({wrong.group()!r} is no hex digit) and not base64{few}",
             hint="hex as xxd -p or tcpdump -x print it without offsets, base64, a file name, or - for stdin",
-        ) from None
+        )
+    return Source(found, "base64")
 
 
 def parse_bytes(raw: bytes, *, as_base64: bool = False) -> Source:

@@ -299,6 +299,10 @@ def register(app: typer.Typer) -> None:
             raise typer.BadParameter(f"{wrong[0]} is no mid; expected a number of 64 bits", param_hint="--mid")
         if not receivers.requests(op):
             raise typer.BadParameter("nobody to push to: give --mid, --key, --room or --all")
+        if speed and not everybody:
+            raise typer.BadParameter("only a push to --all has one", param_hint="--speed")
+        if rate is not None and count == 1:
+            raise typer.BadParameter("one message has no rate: add --count N", param_hint="--rate")
         if op == 0 and (receivers.rooms or everybody):
             raise typer.BadParameter("goim takes no op 0 for rooms and all", param_hint="--op")
         message = _read_body(body, file, imctl.stdin)

@@ -191,6 +191,8 @@ def test_nobody_at_the_target_exits_4(invoke):
         ("--mid one hi", "--mid"),
         ("--mid 9223372036854775808 hi", "9223372036854775808 is no mid; expected a number of 64 bits"),
         ("--key= hi", "no connection has an empty key"),
+        ("--mid 1 --speed 5 hi", "only a push to --all has one"),
+        ("--mid 1 --rate 40 hi", "one message has no rate: add --count N"),
         ("--room 1 hi", "'1' is no room; expected TYPE://ID"),
         ("--all --op 0 hi", "goim takes no op 0"),
         ("--mid 1 --op 2147483648 hi", "--op"),

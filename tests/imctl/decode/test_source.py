@@ -52,6 +52,7 @@ def test_other_bytes_are_taken_as_they_are(raw):
     ("text", "options", "problem"),
     [
         ("001", {}, "3 hex digits, the last one is half a byte"),
+        ("capture", {}, r"'capture' is no file, not hex \('p' is no hex digit\) and not base64 of at least 8 bytes"),
         ("no such file?", {}, r"'no such file\?' is no file, not hex \('n' is no hex digit\) and not base64"),
         ("x" * 50 + "?", {}, r"'x{40}\.\.\.' is no file"),
         ("a b?", {"as_base64": True}, "not base64: it has other characters"),
