@@ -7,7 +7,7 @@ cluster: per client it holds one flag test and one system call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from os import write as os_write
 from typing import TYPE_CHECKING
 
@@ -60,14 +60,19 @@ def _count_frames(batch: bytes) -> int:
 
 
 class Room:
-    """The members of one room on this comet, by the form they are written."""
+    """The members of one room on this comet, by the form they are written, in the order in which they came.
+
+    Sockets that were opened one after the other lie close together in the
+    kernel, and are written to in that order for some percent less than in the
+    order of a set.
+    """
 
     __slots__ = ("key", "tcp", "ws")
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.tcp: set[Channel] = set()
-        self.ws: set[Channel] = set()
+        self.tcp: dict[Channel, None] = {}
+        self.ws: dict[Channel, None] = {}
 
     def __len__(self) -> int:
         return len(self.tcp) + len(self.ws)
@@ -127,7 +132,7 @@ class Hub:
                 room = self.rooms[key] = Room(key)
         self.leave(channel)
         if room is not None:
-            (room.ws if channel.is_ws else room.tcp).add(channel)
+            (room.ws if channel.is_ws else room.tcp)[channel] = None
             channel.room = room
             self.rooms_changed = True
         return True
@@ -137,7 +142,7 @@ class Hub:
         room = channel.room
         if room is None:
             return
-        (room.ws if channel.is_ws else room.tcp).discard(channel)
+        (room.ws if channel.is_ws else room.tcp).pop(channel, None)
         channel.room = None
         self.rooms_changed = True
         if not room.tcp and not room.ws and self.rooms.get(room.key) is room:
@@ -180,7 +185,7 @@ class Hub:
                 (ws if channel.is_ws else tcp).append(channel)
         return self._push(tcp, ws, wire)
 
-    def _push(self, tcp: set[Channel] | list[Channel], ws: set[Channel] | list[Channel], wire: Wire) -> int:
+    def _push(self, tcp: Collection[Channel], ws: Collection[Channel], wire: Wire) -> int:
         missed: list[Channel] = []
         if tcp:
             missed += write_all(tcp, wire.tcp)
