@@ -52,7 +52,7 @@ async def sink(address: str, count: int, mode: str, room: str = "live://1") -> A
 async def cluster() -> AsyncIterator[ClusterInfo]:
     """Run a private cluster as `imctl up` does: a core process and a comet process."""
     name = f"bench-{os.getpid()}"
-    supervisor = Supervisor(plan(ClusterOptions(cluster=name, any_port=True)))
+    supervisor = Supervisor(plan(ClusterOptions(cluster=name, any_port=True)), keep_logs=False)
     try:
         await supervisor.start(time.monotonic_ns())
         yield find_cluster(name)
