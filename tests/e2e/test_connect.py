@@ -91,7 +91,7 @@ def test_a_prompt_shows_frames_and_keeps_the_line_being_typed(cluster):
         screen.until("> send 1001 half")
 
         assert cluster.run("push", "--room", "live://7", "hello").returncode == 0
-        pushed = screen.until("> send 1001 half")
+        pushed = screen.until(f"hello\r\n{ERASE}> send 1001 half")
         screen.type(" and half\x1b[D\x1b[D\x1b[DX\r")
         sent = screen.until("<- 1001                      1    3\r\n")
         screen.type("\x04")
@@ -100,8 +100,10 @@ def test_a_prompt_shows_frames_and_keeps_the_line_being_typed(cluster):
 
     assert f"{ERASE}> room live://7\r\n" in changed
     assert "T ->   12 change_room          1    2  live://7\r\n" in changed
-    # The line goes away, the frame is printed, the line is back: nothing of one is within the other.
-    assert pushed == f"{ERASE}T <- 1000                      1    0  hello\r\n{ERASE}> send 1001 half"
+    # The line goes away, the frame is printed, the line is back: nothing of one is within the other. Keys that were
+    # read in two pieces have the line drawn once more before.
+    assert pushed.endswith(f"{ERASE}T <- 1000                      1    0  hello\r\n{ERASE}> send 1001 half")
+    assert set(pushed.split(ERASE)[:-2]) <= {"", "> send 1001 half"}
     assert "T -> 1001                      1    3  half and hXalf\r\n" in sent
     assert ended == (0, "as before")
 
