@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from imctl.doctor.drop_meanings import MEANINGS, NORMAL, meaning_of
-from tests.test_docs import ROOT, named, page, rows
+from tests.pages import ROOT, named, page, rows, section
 
 
 def documented_drops() -> set[str]:
-    section = page("stats.md").partition("\n## Drops\n")[2].partition("\n## ")[0]
-    return {name for line in section.splitlines() if line.startswith("| `") for name in named(rows(line)[0][0])}
+    lines = section(page("stats.md"), "## Drops").splitlines()
+    return {name for line in lines if line.startswith("| `") for name in named(rows(line)[0][0])}
 
 
 def test_every_documented_drop_has_a_meaning():
