@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +13,7 @@ from imctl.cli.command_lines import open_lines
 from imctl.cli.dialogue import Dialogue, ScriptError, complete_line
 from imctl.cli.exits import TimedOutError
 from imctl.cli.frame_log import FrameLog
+from imctl.cli.interrupts import told_to_end
 from protocol.aio import Client, ConnectError, ConnectionClosedError, ReplyTimeoutError
 from protocol.errors import UpgradeError
 
@@ -153,21 +152,6 @@ class Conversation:
             self._printer.answer(text)
 
 
-@contextlib.contextmanager
-def _ended_by_signals(interrupted: asyncio.Event) -> Iterator[None]:
-    """Set the event at SIGTERM and SIGHUP, so that the terminal is given back before the process ends."""
-    loop = asyncio.get_running_loop()
-    # nohup: whoever had it ignored does not want to be ended with the terminal.
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in numbers:
-        loop.add_signal_handler(number, interrupted.set)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
 async def talk(
     imctl: Context, address: tuple[str, int], token: AuthToken, *, ws: bool, heartbeat_s: float | None, show_beats: bool
 ) -> bool:
@@ -176,6 +160,6 @@ async def talk(
     with open_lines(imctl.stdin, printer.stderr, "> ", complete_line) as lines:
         log = FrameLog(printer, lines.above, show_beats=show_beats)
         conversation = Conversation(address, token, printer, lines, log, ws=ws, heartbeat_s=heartbeat_s)
-        with _ended_by_signals(conversation.interrupted):
+        with told_to_end(conversation.interrupted.set):
             await conversation.hold()
         return conversation.interrupted.is_set()

@@ -15,7 +15,7 @@ from functools import partial
 
 from sim.errors import RunInterruptedError
 
-__all__ = ["Ending", "asked_to_end"]
+__all__ = ["Ending", "asked_to_end", "told_to_end"]
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 _SAME_S = 1.0
@@ -91,3 +91,18 @@ def asked_to_end(on_first: Callable[[str], None]) -> Iterator[Ending]:
             loop.remove_signal_handler(number)
             if ending.why:  # all that is left to do is to say so and to exit
                 signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def told_to_end(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell` at SIGTERM and SIGHUP during the block, so that what it has begun is ended before the process is."""
+    loop = asyncio.get_running_loop()
+    # nohup: whoever had it ignored does not want to be ended with the terminal.
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in taken:
+        loop.add_signal_handler(number, tell)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)

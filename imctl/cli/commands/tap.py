@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from imctl.cli.context import Context, examples, run
-from imctl.cli.exits import TimedOutError
+from imctl.cli.exits import Exit, TimedOutError
 from imctl.cli.patient import PatientOutput
 from imctl.cli.printer import Printer
 from imctl.cli.target import comet_address, parse_target
@@ -54,6 +54,8 @@ class TapSession:
         write: BinaryIO | None = None,
         count: int | None = None,
     ) -> None:
+        self.interrupted = False
+        """SIGTERM or SIGHUP has ended it."""
         self._printer = printer
         self._to = to
         self._write = write
@@ -81,6 +83,7 @@ class TapSession:
         """
         import asyncio
 
+        from imctl.cli.interrupts import told_to_end
         from imctl.errors import StartError
         from imctl.tap import FileThread, Tap
 
@@ -96,8 +99,9 @@ class TapSession:
             here = await tap.start(listen[0], 0)
         self._say_start(here)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._done
+            with told_to_end(self._interrupt):
+                async with asyncio.timeout(timeout_s):
+                    await self._done
         except TimeoutError:
             wanted = f" of {self._count}" if self._count is not None else ""
             raise TimedOutError(f"{self._table.totals.shown}{wanted} frames within {timeout_s:g} s") from None
@@ -143,6 +147,10 @@ class TapSession:
             self._done.set_result(None)
         else:
             self._done.set_exception(exc)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self._end(None)
 
     def _not_written(self, exc: Exception) -> None:
         self._write_error = exc
@@ -276,3 +284,5 @@ def register(app: typer.Typer) -> None:
             session = TapSession(imctl.printer, target, wanted, write=file, count=count)
             address = _listen_address(listen, target)
             run(session.run(address, fall_back=listen is None, timeout_s=timeout))
+        if session.interrupted:
+            raise typer.Exit(Exit.INTERRUPTED)

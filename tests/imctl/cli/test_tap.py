@@ -275,8 +275,11 @@ def address_of(process: subprocess.Popen[str]) -> str:
     return address
 
 
-@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_an_end_from_outside_leaves_a_file_that_can_be_read(ended_by, code, tmp_path, invoke):
+@pytest.mark.parametrize(
+    ("ended_by", "code", "summary"),
+    [(signal.SIGINT, 130, "3 frames"), (signal.SIGTERM, 130, "3 frames"), (signal.SIGKILL, -signal.SIGKILL, "")],
+)
+def test_an_end_from_outside_leaves_a_file_that_can_be_read(ended_by, code, summary, tmp_path, invoke):
     path = tmp_path / "traffic.pcapng"
     with Background(lambda: FakeComet(greeting=(HI,))) as comet:
         args = ["--json", "--listen", "0", "--to", f"127.0.0.1:{comet.port}", "--write", str(path)]
@@ -292,6 +295,7 @@ def test_an_end_from_outside_leaves_a_file_that_can_be_read(ended_by, code, tmp_
             rest, said = process.communicate(timeout=30)
 
     assert (process.returncode, rest) == (code, "")
+    assert summary in said
     assert "Traceback" not in said
     assert "  1000  " in invoke("decode", "--pcap", str(path)).stdout
 
