@@ -43,9 +43,9 @@ def load_of(clients: int, comets: int | None = None) -> loads.Load:
         comets: Of the cluster that runs; None for as many as a private one gets.
     """
     from imctl.cli.under_test import comets_for
-    from sim.run.crew import workers_for
+    from sim.run.crew import default_workers
 
-    return loads.Load(clients, comets or comets_for(clients), workers_for(clients))
+    return loads.Load(clients, comets or comets_for(clients), default_workers(clients))
 
 
 def install_sections() -> tuple[Section, Section]:

@@ -69,7 +69,7 @@ def crew_maker(
             printer.note(f"Locust's master waits for {count} {'worker' if count == 1 else 'workers'}, each started by:")
             printer.note("  imctl sim SCENARIO --locust -- --worker --master-host THIS_MACHINE")
         else:
-            count = workers or default_workers(scenario)
+            count = workers or default_workers(scenario.client_count)
             printer.note(f"starting Locust's master and {count} {'worker' if count == 1 else 'workers'}")
         return LocustCrew(count, options, output)
 

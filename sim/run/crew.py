@@ -14,9 +14,8 @@ from typing import Any, Protocol
 
 from sim.report.measured import ClockReport
 from sim.run.process import ChildProcess, WorkerDiedError
-from sim.scenario.scenario import Scenario
 
-__all__ = ["Crew", "LocalCrew", "Worker", "default_workers", "workers_for"]
+__all__ = ["Crew", "LocalCrew", "Worker", "default_workers"]
 
 _CLIENTS_PER_WORKER = 15_000  # a process may have 20,000 files open on many machines
 
@@ -61,13 +60,8 @@ class Crew(Protocol):
         """End the workers, whatever they do; start() need not have come to its end."""
 
 
-def default_workers(scenario: Scenario) -> int:
-    """Return one worker a core, but no more than the clients can keep busy."""
-    return workers_for(scenario.client_count)
-
-
-def workers_for(clients: int) -> int:
-    """Return how many workers so many clients get where nobody says how many."""
+def default_workers(clients: int) -> int:
+    """Return one worker a core, but no more than the clients can keep busy, and as many as their open files need."""
     return max(1, min(os.cpu_count() or 1, -(-clients // 500)), -(-clients // _CLIENTS_PER_WORKER))
 
 

@@ -99,7 +99,7 @@ async def run_scenario(
     run = _Run(
         scenario,
         target,
-        crew or LocalCrew(workers or default_workers(scenario)),
+        crew or LocalCrew(workers or default_workers(scenario.client_count)),
         on_progress or (lambda _: None),
         interrupt or asyncio.Event(),
         read_traces,

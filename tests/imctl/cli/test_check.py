@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from imctl.cli.app import build_app
 from sim.language.shipped import shipped_scenarios
+from tests.sim.language.texts import FIVE_MISTAKES
 
 GOOD = """\
 name: good
@@ -12,21 +13,6 @@ clients:
   - {name: viewers, count: "${N:-10}", room: live://1}
 phases:
   - {name: steady, duration: 1s}
-"""
-
-FIVE_MISTAKES = """\
-name: bad
-clients:
-  - name: viewers
-    cuont: 10
-    transport: {tcp: 70%, ws: 40%}
-    room: live://1
-publish:
-  - {to: room, rooms: viwers, rate: 40/s}
-phases:
-  - {name: steady, duration: fast}
-expect:
-  - latency.p98 < 50ms
 """
 
 

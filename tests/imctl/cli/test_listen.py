@@ -21,6 +21,7 @@ from protocol.bodies import AuthToken
 from protocol.frame import Frame
 from protocol.push_api import Offline, PushMids
 from tests.imctl.cli.background import Background
+from tests.imctl.cli.said import Said
 from tests.protocol.aio.fake_comet import FakeComet
 
 HI = Frame(1, 1000, 0, b"hi")
@@ -29,17 +30,6 @@ BINARY = Frame(2, 1001, -3, b"\xff\x00")
 
 def greeter(*frames: Frame, **options: bool) -> Callable[[], FakeComet]:
     return lambda: FakeComet(greeting=frames, **options)
-
-
-class Said(io.StringIO):
-    """A stderr that tells of its first line."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = asyncio.Event()
-
-    def flush(self) -> None:
-        self.written.set()
 
 
 def target(comet: FakeComet) -> str:

@@ -23,29 +23,12 @@ from protocol.aio import Client
 from protocol.bodies import AuthToken
 from protocol.frame import Frame
 from tests.imctl.cli.background import Background
+from tests.imctl.cli.said import Said
 from tests.protocol.aio.fake_comet import FakeComet
 
 HI, OTHER = Frame(1, 1000, 0, b"hi"), Frame(1, 1001, 4, b"there")
 TOKEN = AuthToken(7, "k", "live://1", "imctl", (1000,))
 STAMP = r"\d\d:\d\d:\d\d\.\d{3}"
-
-
-class Said(io.StringIO):
-    """A stderr that tells of its first line."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = asyncio.Event()
-
-    def flush(self) -> None:
-        self.written.set()
-
-    async def port(self) -> int:
-        """Wait until the tap says where it listens."""
-        await self.written.wait()
-        found = re.match(r"listening on 127\.0\.0\.1:(\d+)", self.getvalue())
-        assert found, self.getvalue()
-        return int(found[1])
 
 
 class Out(io.StringIO):
@@ -74,6 +57,13 @@ class Run:
         self.printer = Printer(json=json, stdout=self.out, stderr=self.said)
         self.task: asyncio.Task[None]
 
+    async def port(self) -> int:
+        """Wait until the tap says where it listens."""
+        await self.said.written.wait()
+        found = re.match(r"listening on 127\.0\.0\.1:(\d+)", self.said.getvalue())
+        assert found, self.said.getvalue()
+        return int(found[1])
+
     @property
     def lines(self) -> list[str]:
         return self.out.getvalue().splitlines()
@@ -95,7 +85,7 @@ async def tapping(
     session = TapSession(run.printer, ("127.0.0.1", comet.port), wanted or Filter(), **options)  # type: ignore[arg-type]
     run.task = asyncio.create_task(session.run(("127.0.0.1", 0), timeout_s=timeout_s))
     try:
-        yield await run.said.port()
+        yield await run.port()
     finally:
         run.task.cancel()
         await asyncio.gather(run.task, return_exceptions=True)
@@ -255,7 +245,7 @@ async def test_the_port_is_another_one_when_the_usual_one_is_taken():
     session = TapSession(run.printer, ("127.0.0.1", 1), Filter())
     task = asyncio.create_task(session.run(taken.sockets[0].getsockname(), fall_back=True))
 
-    port = await run.said.port()
+    port = await run.port()
 
     assert port != taken.sockets[0].getsockname()[1]
     task.cancel()

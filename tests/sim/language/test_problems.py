@@ -1,22 +1,16 @@
 import pytest
 
 from sim.errors import ScenarioError
-from tests.sim.language.texts import BASE, CLIENT_KEYS, MINIMAL, parse, problems_of, with_client, with_publisher
-
-FIVE_MISTAKES = """\
-name: bad
-clients:
-  - name: viewers
-    cuont: 10
-    transport: {tcp: 70%, ws: 40%}
-    room: live://1
-publish:
-  - {to: room, rooms: viwers, rate: 40/s}
-phases:
-  - {name: steady, duration: fast}
-expect:
-  - latency.p98 < 50ms
-"""
+from tests.sim.language.texts import (
+    BASE,
+    CLIENT_KEYS,
+    FIVE_MISTAKES,
+    MINIMAL,
+    parse,
+    problems_of,
+    with_client,
+    with_publisher,
+)
 
 
 def test_five_mistakes_are_five_problems_with_line_and_column():

@@ -6,8 +6,32 @@ from sim.errors import ScenarioError
 from sim.language.format_clients import CLIENTS
 from sim.language.load import parse_scenario
 
-__all__ = ["BASE", "CLIENT_KEYS", "EVENTS", "MINIMAL", "parse", "problems_of", "with_client", "with_publisher"]
+__all__ = [
+    "BASE",
+    "CLIENT_KEYS",
+    "EVENTS",
+    "FIVE_MISTAKES",
+    "MINIMAL",
+    "parse",
+    "problems_of",
+    "with_client",
+    "with_publisher",
+]
 
+FIVE_MISTAKES = """\
+name: bad
+clients:
+  - name: viewers
+    cuont: 10
+    transport: {tcp: 70%, ws: 40%}
+    room: live://1
+publish:
+  - {to: room, rooms: viwers, rate: 40/s}
+phases:
+  - {name: steady, duration: fast}
+expect:
+  - latency.p98 < 50ms
+"""
 MINIMAL = """\
 name: small
 clients:

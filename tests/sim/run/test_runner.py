@@ -365,10 +365,10 @@ async def test_a_fault_that_nobody_can_carry_out_is_an_error_before_anything_sta
 def test_workers_are_one_a_core_but_no_more_than_clients_keep_busy(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
 
-    assert [default_workers(scenario_of(count=count)) for count in (1, 500, 501, 1600, 60_000)] == [1, 1, 2, 4, 4]
+    assert [default_workers(count) for count in (1, 500, 501, 1600, 60_000)] == [1, 1, 2, 4, 4]
 
 
 def test_no_worker_has_more_clients_than_it_can_have_files_open(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
 
-    assert [default_workers(scenario_of(count=count)) for count in (60_001, 100_000)] == [5, 7]
+    assert [default_workers(count) for count in (60_001, 100_000)] == [5, 7]
